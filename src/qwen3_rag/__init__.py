@@ -1,0 +1,41 @@
+"""Exact, fast Qwen3 embedding and reranking for LangChain and LlamaIndex, over Milvus.
+
+Names are resolved on first use, so that `import qwen3_rag` costs nothing: the frameworks' adapters live in
+`qwen3_rag.langchain` and `qwen3_rag.llama_index`, the framework-free core here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qwen3_rag.backends import load_embedder, load_reranker
+    from qwen3_rag.inference import LocalEmbedder, LocalReranker
+    from qwen3_rag.milvus import MilvusCollection
+
+_HOME = {
+    "LocalEmbedder": "qwen3_rag.inference",
+    "LocalReranker": "qwen3_rag.inference",
+    "MilvusCollection": "qwen3_rag.milvus",
+    "load_embedder": "qwen3_rag.backends",
+    "load_reranker": "qwen3_rag.backends",
+}
+
+__all__ = ["LocalEmbedder", "LocalReranker", "MilvusCollection", "__version__", "load_embedder", "load_reranker"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        try:
+            return version("qwen3-rag")
+        except PackageNotFoundError:  # a source tree that was never installed
+            return "0+unknown"
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

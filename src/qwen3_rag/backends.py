@@ -1,0 +1,73 @@
+"""One string names a back end: resolved here and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qwen3_rag.errors import ConfigurationError, missing_dependency
+from qwen3_rag.types import Embedder, Reranker
+
+
+def load_embedder(model: Any, **options: Any) -> Embedder:
+    """Returns the embedder that a value names. Nothing is loaded yet.
+
+    Args:
+        model: `"tiny"` (bundled, offline), a hub name such as `"Qwen/Qwen3-Embedding-0.6B"`, a folder, a loaded
+            `sentence_transformers.SentenceTransformer`, or any object that is an `Embedder` already.
+        **options: Passed to `qwen3_rag.inference.LocalEmbedder`.
+
+    Raises:
+        ConfigurationError: If the value names no back end, or options are given for an object that has its own.
+        MissingDependencyError: If the back end's extra is not installed.
+    """
+    if isinstance(model, Embedder):
+        return _ready_made(model, options)
+    _check_name(model, "Qwen/Qwen3-Embedding-0.6B")
+    try:
+        from qwen3_rag.inference import LocalEmbedder
+    except ImportError as error:
+        raise missing_dependency(error.name or "torch", "local") from error
+    return LocalEmbedder(model, **options)
+
+
+def load_reranker(model: Any, **options: Any) -> Reranker:
+    """Returns the reranker that a value names. Nothing is loaded yet.
+
+    Args:
+        model: `"tiny"` (bundled, offline), a hub name such as `"Qwen/Qwen3-Reranker-0.6B"`, a folder, or any object
+            that is a `Reranker` already.
+        **options: Passed to `qwen3_rag.inference.LocalReranker`.
+
+    Raises:
+        ConfigurationError: If the value names no back end, or options are given for an object that has its own.
+        MissingDependencyError: If the back end's extra is not installed.
+    """
+    if isinstance(model, Reranker):
+        return _ready_made(model, options)
+    _check_name(model, "Qwen/Qwen3-Reranker-0.6B")
+    try:
+        from qwen3_rag.inference import LocalReranker
+    except ImportError as error:
+        raise missing_dependency(error.name or "torch", "local") from error
+    return LocalReranker(model, **options)
+
+
+def _ready_made(model: Any, options: dict[str, Any]) -> Any:
+    given = {name: value for name, value in options.items() if value is not None}
+    if given:
+        raise ConfigurationError(
+            f"{type(model).__name__} is ready made, so {', '.join(map(repr, given))} can't be set here: "
+            "set it where the object is made"
+        )
+    return model
+
+
+def _check_name(model: Any, example: str) -> None:
+    if isinstance(model, str) and ":" in model and not Path(model).exists():
+        scheme = model.split(":", 1)[0]
+        raise ConfigurationError(
+            f"no back end {scheme!r} for {model!r} in this version: give 'tiny', a folder, or a hub name such as {example!r}"
+        )
+    if isinstance(model, str) and not model.strip():
+        raise ConfigurationError(f"model must name a model such as {example!r}, got {model!r}")

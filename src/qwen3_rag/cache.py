@@ -1,0 +1,157 @@
+"""A cache around any embedder, whose key holds everything that changes a vector."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from qwen3_rag.errors import ConfigurationError, InputError, TruncationWarning
+from qwen3_rag.types import Embedder, EmbeddingResult, FloatArray, Truncation
+
+Role = Literal["document", "query"]
+
+_FORMAT = 1
+"""Part of every key: a new layout of the values or the key never reads the old one."""
+
+_CUT = np.dtype("<u4")
+_CUT_BYTES = 2 * _CUT.itemsize
+
+
+class CacheStorage(Protocol):
+    """Where the bytes lie. A LangChain `ByteStore` is one as it is."""
+
+    def mget(self, keys: Sequence[str], /) -> Sequence[bytes | None]:
+        """Returns the values in the order of the keys, `None` where there is none."""
+        ...
+
+    def mset(self, key_value_pairs: Sequence[tuple[str, bytes]], /) -> None:
+        """Stores the values."""
+        ...
+
+
+def cache_key(model_id: str, dimensions: int, role: Role, instruction: str | None, text: str) -> str:
+    """Returns the key of one vector: the SHA-256, in hexadecimal, over JSON of all that decides the vector.
+
+    Args:
+        model_id: `Embedder.model_id`.
+        dimensions: Length of the vector.
+        role: Whether the text is a document or a query.
+        instruction: The query's instruction, `None` for a document.
+        text: The text as the model gets it, before any frame.
+    """
+    parts = json.dumps([_FORMAT, model_id, dimensions, role, instruction, text], ensure_ascii=False)
+    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class CachedEmbedder:
+    """An `Embedder` that asks another one only for what its storage does not have.
+
+    A query and a document with equal text, two instructions, two dimensions and two models never share an entry. Texts
+    that are missing are embedded in one call, each distinct text once. What was cut from a text is stored with its vector,
+    so that a hit reports the same truncation as the miss did. `tokens` counts what the model processed: nothing for hits.
+
+    Args:
+        inner: The embedder that does the work.
+        storage: Keeps the bytes, for example a LangChain `ByteStore`. It is called from worker threads by the async
+            methods, so it must allow that, as the in-memory and the file store do.
+
+    Raises:
+        ConfigurationError: If the storage lacks `mget` or `mset`.
+
+    Example:
+        ```python
+        from langchain_core.stores import InMemoryByteStore
+
+        embedder = CachedEmbedder(load_embedder("tiny"), InMemoryByteStore())
+        ```
+    """
+
+    def __init__(self, inner: Embedder, storage: CacheStorage) -> None:
+        if not (callable(getattr(storage, "mget", None)) and callable(getattr(storage, "mset", None))):
+            raise ConfigurationError(
+                f"a cache needs the methods mget and mset, {type(storage).__name__} has not both: "
+                "give a LangChain ByteStore such as InMemoryByteStore"
+            )
+        self._inner = inner
+        self._storage = storage
+
+    def __repr__(self) -> str:
+        return f"CachedEmbedder({type(self._inner).__name__}, {type(self._storage).__name__})"
+
+    @property
+    def model_id(self) -> str:
+        """Identity of the inner embedder: a cache changes no vector."""
+        return self._inner.model_id
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors when a call names no other."""
+        return self._inner.dimensions
+
+    @property
+    def instruction(self) -> str:
+        """The query instruction when a call names no other."""
+        return self._inner.instruction
+
+    def embed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
+        """Embeds passages: no instruction, no prefix."""
+        call = self._call("document", texts, None, dimensions)
+        found = self._storage.mget(call.keys)
+        missing = call.read(found)
+        if not missing:
+            return call.result()
+        fresh = self._inner.embed_documents(missing, dimensions=dimensions)
+        self._storage.mset(call.fill(fresh))
+        return call.result()
+
+    def embed_queries(
+        self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
+    ) -> EmbeddingResult:
+        """Embeds questions, each under the instruction."""
+        call = self._call("query", texts, instruction, dimensions)
+        found = self._storage.mget(call.keys)
+        missing = call.read(found)
+        if not missing:
+            return call.result()
+        fresh = self._inner.embed_queries(missing, instruction=instruction, dimensions=dimensions)
+        self._storage.mset(call.fill(fresh))
+        return call.result()
+
+    async def aembed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
+        """Async twin of `embed_documents`; the storage is read and written in a worker thread."""
+        call = await asyncio.to_thread(self._call, "document", texts, None, dimensions)
+        found = await asyncio.to_thread(self._storage.mget, call.keys)
+        missing = call.read(found)
+        if not missing:
+            return call.result()
+        fresh = await self._inner.aembed_documents(missing, dimensions=dimensions)
+        await asyncio.to_thread(self._storage.mset, call.fill(fresh))
+        return call.result()
+
+    async def aembed_queries(
+        self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
+    ) -> EmbeddingResult:
+        """Async twin of `embed_queries`; the storage is read and written in a worker thread."""
+        call = await asyncio.to_thread(self._call, "query", texts, instruction, dimensions)
+        found = await asyncio.to_thread(self._storage.mget, call.keys)
+        missing = call.read(found)
+        if not missing:
+            return call.result()
+        fresh = await self._inner.aembed_queries(missing, instruction=instruction, dimensions=dimensions)
+        await asyncio.to_thread(self._storage.mset, call.fill(fresh))
+        return call.result()
+
+    def _call(self, role: Role, texts: Sequence[str], instruction: str | None, dimensions: int | None) -> _Call:
+        _check_texts(texts)
+        width = self._inner.dimensions if dimensions is None else dimensions
+        if role == "query" and instruction is None:
+            instruction = self._inner.instruction
+        model_id = self._inner.model_id
+        return _Call(role, tuple(texts), width, [cache_key(model_id, width, role, instruction, t) for t in texts])

@@ -1,0 +1,70 @@
+"""What sentence-transformers saved or holds: a model in memory, and the query prompt beside the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from qwen3_rag.errors import ConfigurationError, ModelCheckError
+from qwen3_rag.inference.loading import LoadedModel, check_config, read_json
+from qwen3_rag.inference.options import ModelOptions
+from qwen3_rag.inference.tokens import PromptTokenizer
+
+_START, _END = "Instruct: ", "\nQuery:"
+
+_given: WeakKeyDictionary[Any, LoadedModel] = WeakKeyDictionary()
+
+
+def given_model(model: Any) -> LoadedModel:
+    """Takes weights and tokenizer of a loaded `SentenceTransformer`, which is not changed.
+
+    Raises:
+        ConfigurationError: If it is no `SentenceTransformer`.
+        ModelCheckError: If it is not built as Qwen3-Embedding is: a Qwen3 decoder, last-token pooling, no Dense layer.
+    """
+    if not type(model).__module__.startswith("sentence_transformers") or not hasattr(model, "encode"):
+        raise ConfigurationError(
+            f"model must be a hub name, a folder, 'tiny' or a SentenceTransformer, got {type(model).__name__}"
+        )
+    if model not in _given:
+        decoder, rest = model[0].auto_model, list(model)[1:]
+        name = str(getattr(decoder.config, "_name_or_path", "") or "sentence-transformers model")
+        check_config(decoder.config, name)
+        pooling = [m for m in rest if type(m).__name__ == "Pooling"]
+        extra = [type(m).__name__ for m in rest if type(m).__name__ not in ("Pooling", "Normalize")]
+        modes = [getattr(m, "pooling_mode", None) for m in pooling]
+        if extra or not modes or not all(_is_last_token(mode) for mode in modes):
+            raise ModelCheckError(f"{name!r} pools by {modes} and has {extra}: Qwen3-Embedding takes the last token only")
+        _given[model] = LoadedModel(name, decoder.eval(), PromptTokenizer(model.tokenizer, name))
+    return _given[model]
+
+
+def _is_last_token(mode: Any) -> bool:
+    modes = (mode,) if isinstance(mode, str) else tuple(mode or ())
+    return modes == ("lasttoken",)
+
+
+def given_prompt(model: Any) -> str | None:
+    """Returns the query instruction of a loaded `SentenceTransformer`, or `None` where it has none."""
+    return parse_instruction((getattr(model, "prompts", None) or {}).get("query"), "the SentenceTransformer")
+
+
+def saved_instruction(options: ModelOptions) -> str | None:
+    """Returns the query instruction saved beside the weights, or `None` where there is none."""
+    saved = read_json(options, "config_sentence_transformers.json") or {}
+    return parse_instruction((saved.get("prompts") or {}).get("query"), options.model)
+
+
+def parse_instruction(prompt: str | None, name: str) -> str | None:
+    """Reads the instruction out of a saved query prompt.
+
+    Raises:
+        ModelCheckError: If there is a prompt of another form: leaving it out would be silently wrong.
+    """
+    if not prompt:
+        return None
+    if prompt.startswith(_START) and prompt.endswith(_END):
+        return prompt[len(_START) : -len(_END)]
+    raise ModelCheckError(
+        f"{name!r} was saved with the query prompt {prompt!r}, not 'Instruct: …\\nQuery:': give instruction= to say what to use"
+    )

@@ -1,0 +1,172 @@
+"""The data types and Protocols that the rest of the package speaks. No framework, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """One text that was longer than the limit.
+
+    Attributes:
+        index: Position of the text in the input of the call.
+        part: What was cut: `"text"` (embedding), `"document"` or `"query"`.
+        tokens: Its length in tokens before the cut.
+        kept: How many of them the model saw.
+    """
+
+    index: int
+    part: str
+    tokens: int
+    kept: int
+
+    @property
+    def lost(self) -> int:
+        """Number of tokens that the model did not see."""
+        return self.tokens - self.kept
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResult:
+    """Vectors in the order of the input, with what it took.
+
+    Attributes:
+        vectors: Shape `(n_texts, dimensions)`, float32, unit length unless normalisation was switched off.
+        tokens: Tokens processed by the model; equal texts count once.
+        truncated: The texts that lost tokens, in input order.
+    """
+
+    vectors: FloatArray
+    tokens: int = 0
+    truncated: tuple[Truncation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """Scores in the order of the input documents, not sorted.
+
+    Attributes:
+        scores: Shape `(n_documents,)`, float32: P(yes), between 0 and 1.
+        logits: Shape `(n_documents,)`, float32: `logit(yes) - logit(no)`, of which `scores` is the sigmoid.
+        tokens: Tokens processed by the model; a shared prefix and equal documents count once.
+        truncated: The documents and the query that lost tokens.
+    """
+
+    scores: FloatArray
+    logits: FloatArray
+    tokens: int = 0
+    truncated: tuple[Truncation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of text as it lies in a collection.
+
+    Attributes:
+        id: Stable identifier; an upsert with the same id replaces the passage.
+        text: The text that is embedded and reranked.
+        metadata: Whatever the caller wants back; never mutated.
+        doc_id: Identifier of the document that the passage was cut from, if any.
+    """
+
+    id: str
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    doc_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that a search found.
+
+    Attributes:
+        passage: The passage.
+        score: Similarity, larger is nearer: cosine or inner product as the collection has it.
+    """
+
+    passage: Passage
+    score: float
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to vectors. Query or document is a choice of method, never a flag.
+
+    Every method keeps order and length, raises instead of returning part, and is safe to call from many threads.
+    The `a…` twins never block the event loop and return the same values.
+    """
+
+    @property
+    def model_id(self) -> str:
+        """Identity of the model and all that changes its vectors but role, instruction and dimension."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors when a call names no other; may load the model's configuration."""
+        ...
+
+    @property
+    def instruction(self) -> str:
+        """The query instruction when a call names no other."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
+        """Embeds passages: no instruction, no prefix."""
+        ...
+
+    def embed_queries(
+        self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
+    ) -> EmbeddingResult:
+        """Embeds questions, each under the instruction."""
+        ...
+
+    async def aembed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
+        """Async twin of `embed_documents`."""
+        ...
+
+    async def aembed_queries(
+        self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
+    ) -> EmbeddingResult:
+        """Async twin of `embed_queries`."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Scores how well documents answer a query. Same promises as `Embedder`."""
+
+    @property
+    def model_id(self) -> str:
+        """Identity of the model and all that changes its scores but the instruction."""
+        ...
+
+    @property
+    def instruction(self) -> str:
+        """The instruction when a call names no other."""
+        ...
+
+    def rerank(self, query: str, documents: Sequence[str], *, instruction: str | None = None) -> RerankResult:
+        """Scores every document against one query; the order of the input is kept."""
+        ...
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None) -> RerankResult:
+        """Scores (query, document) pairs; pairs that share a query share its computation."""
+        ...
+
+    async def arerank(self, query: str, documents: Sequence[str], *, instruction: str | None = None) -> RerankResult:
+        """Async twin of `rerank`."""
+        ...
+
+    async def ascore_pairs(self, pairs: Sequence[tuple[str, str]], *, instruction: str | None = None) -> RerankResult:
+        """Async twin of `score_pairs`."""
+        ...
