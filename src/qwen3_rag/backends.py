@@ -22,7 +22,8 @@ def load_embedder(model: Any, **options: Any) -> Embedder:
         MissingDependencyError: If the back end's extra is not installed.
     """
     if isinstance(model, Embedder):
-        return _ready_made(model, options)
+        _check_no_options(model, options)
+        return model
     _check_name(model, "Qwen/Qwen3-Embedding-0.6B")
     try:
         from qwen3_rag.inference import LocalEmbedder
@@ -44,7 +45,8 @@ def load_reranker(model: Any, **options: Any) -> Reranker:
         MissingDependencyError: If the back end's extra is not installed.
     """
     if isinstance(model, Reranker):
-        return _ready_made(model, options)
+        _check_no_options(model, options)
+        return model
     _check_name(model, "Qwen/Qwen3-Reranker-0.6B")
     try:
         from qwen3_rag.inference import LocalReranker
@@ -53,17 +55,16 @@ def load_reranker(model: Any, **options: Any) -> Reranker:
     return LocalReranker(model, **options)
 
 
-def _ready_made(model: Any, options: dict[str, Any]) -> Any:
+def _check_no_options(model: object, options: dict[str, Any]) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     if given:
         raise ConfigurationError(
             f"{type(model).__name__} is ready made, so {', '.join(map(repr, given))} can't be set here: "
             "set it where the object is made"
         )
-    return model
 
 
-def _check_name(model: Any, example: str) -> None:
+def _check_name(model: object, example: str) -> None:
     if isinstance(model, str) and ":" in model and not Path(model).exists():
         scheme = model.split(":", 1)[0]
         raise ConfigurationError(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ _FORMAT = 1
 
 _CUT = np.dtype("<u4")
 _CUT_BYTES = 2 * _CUT.itemsize
+"""A value is the vector, float32, and then two integers: tokens before and after the cut, zeros if nothing was cut."""
 
 
 class CacheStorage(Protocol):
@@ -53,9 +54,10 @@ def cache_key(model_id: str, dimensions: int, role: Role, instruction: str | Non
 class CachedEmbedder:
     """An `Embedder` that asks another one only for what its storage does not have.
 
-    A query and a document with equal text, two instructions, two dimensions and two models never share an entry. Texts
-    that are missing are embedded in one call, each distinct text once. What was cut from a text is stored with its vector,
-    so that a hit reports the same truncation as the miss did. `tokens` counts what the model processed: nothing for hits.
+    A query and a document with equal text, two instructions, two dimensions and two models never share an entry.
+    Texts that are missing are embedded in one call, each distinct text once. What was cut from a text is stored with
+    its vector, so that a hit reports the same truncation as the miss did. `tokens` counts what the model processed:
+    nothing for hits.
 
     Args:
         inner: The embedder that does the work.
@@ -103,12 +105,8 @@ class CachedEmbedder:
     def embed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
         """Embeds passages: no instruction, no prefix."""
         call = self._call("document", texts, None, dimensions)
-        found = self._storage.mget(call.keys)
-        missing = call.read(found)
-        if not missing:
-            return call.result()
-        fresh = self._inner.embed_documents(missing, dimensions=dimensions)
-        self._storage.mset(call.fill(fresh))
+        if missing := self._look_up(call):
+            self._storage.mset(call.fill(self._inner.embed_documents(missing, dimensions=dimensions)))
         return call.result()
 
     def embed_queries(
@@ -116,23 +114,17 @@ class CachedEmbedder:
     ) -> EmbeddingResult:
         """Embeds questions, each under the instruction."""
         call = self._call("query", texts, instruction, dimensions)
-        found = self._storage.mget(call.keys)
-        missing = call.read(found)
-        if not missing:
-            return call.result()
-        fresh = self._inner.embed_queries(missing, instruction=instruction, dimensions=dimensions)
-        self._storage.mset(call.fill(fresh))
+        if missing := self._look_up(call):
+            fresh = self._inner.embed_queries(missing, instruction=instruction, dimensions=dimensions)
+            self._storage.mset(call.fill(fresh))
         return call.result()
 
     async def aembed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
         """Async twin of `embed_documents`; the storage is read and written in a worker thread."""
         call = await asyncio.to_thread(self._call, "document", texts, None, dimensions)
-        found = await asyncio.to_thread(self._storage.mget, call.keys)
-        missing = call.read(found)
-        if not missing:
-            return call.result()
-        fresh = await self._inner.aembed_documents(missing, dimensions=dimensions)
-        await asyncio.to_thread(self._storage.mset, call.fill(fresh))
+        if missing := await asyncio.to_thread(self._look_up, call):
+            fresh = await self._inner.aembed_documents(missing, dimensions=dimensions)
+            await asyncio.to_thread(self._storage.mset, call.fill(fresh))
         return call.result()
 
     async def aembed_queries(
@@ -140,12 +132,9 @@ class CachedEmbedder:
     ) -> EmbeddingResult:
         """Async twin of `embed_queries`; the storage is read and written in a worker thread."""
         call = await asyncio.to_thread(self._call, "query", texts, instruction, dimensions)
-        found = await asyncio.to_thread(self._storage.mget, call.keys)
-        missing = call.read(found)
-        if not missing:
-            return call.result()
-        fresh = await self._inner.aembed_queries(missing, instruction=instruction, dimensions=dimensions)
-        await asyncio.to_thread(self._storage.mset, call.fill(fresh))
+        if missing := await asyncio.to_thread(self._look_up, call):
+            fresh = await self._inner.aembed_queries(missing, instruction=instruction, dimensions=dimensions)
+            await asyncio.to_thread(self._storage.mset, call.fill(fresh))
         return call.result()
 
     def _call(self, role: Role, texts: Sequence[str], instruction: str | None, dimensions: int | None) -> _Call:
@@ -154,4 +143,82 @@ class CachedEmbedder:
         if role == "query" and instruction is None:
             instruction = self._inner.instruction
         model_id = self._inner.model_id
-        return _Call(role, tuple(texts), width, [cache_key(model_id, width, role, instruction, t) for t in texts])
+        return _Call(
+            role, width, {text: cache_key(model_id, width, role, instruction, text) for text in texts}, list(texts)
+        )
+
+    def _look_up(self, call: _Call) -> list[str]:
+        if not call.keys:
+            return []
+        return call.read(self._storage.mget(list(call.keys.values())))
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call on its way: what was asked, what was found, what is still missing.
+
+    Attributes:
+        role: Document or query.
+        width: Length of the vectors.
+        keys: The key of each distinct text.
+        texts: All texts as they were given.
+        vectors: The vector of each distinct text, as far as it is known.
+        cuts: Tokens before and after the cut, of the texts that were cut.
+        tokens: Tokens that the model processed in this call.
+    """
+
+    role: Role
+    width: int
+    keys: dict[str, str]
+    texts: list[str]
+    vectors: dict[str, FloatArray] = field(default_factory=dict)
+    cuts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    tokens: int = 0
+
+    def read(self, found: Sequence[bytes | None]) -> list[str]:
+        """Takes what the storage had and returns the distinct texts that are missing, in input order."""
+        for text, value in zip(self.keys, found, strict=True):
+            # Bytes of another length are not ours, so they count as absent and are overwritten.
+            if value is not None and len(value) == 4 * self.width + _CUT_BYTES:
+                self.vectors[text] = np.frombuffer(value, "<f4", self.width)
+                tokens, kept = np.frombuffer(value, _CUT, offset=4 * self.width).tolist()
+                if tokens:
+                    self.cuts[text] = (tokens, kept)
+        if self.cuts:
+            # The embedder warned when it cut them; now that nothing is embedded, nobody else would.
+            message = f"{len(self.cuts)} of the cached texts had been cut when they were embedded"
+            warnings.warn(message, TruncationWarning, stacklevel=4)
+        return [text for text in self.keys if text not in self.vectors]
+
+    def fill(self, fresh: EmbeddingResult) -> list[tuple[str, bytes]]:
+        """Takes what the embedder returned for the missing texts and returns what is to be stored."""
+        missing = [text for text in self.keys if text not in self.vectors]
+        cuts = {missing[t.index]: (t.tokens, t.kept) for t in fresh.truncated}
+        self.tokens = fresh.tokens
+        self.vectors.update(zip(missing, fresh.vectors, strict=True))
+        self.cuts.update(cuts)
+        return [
+            (
+                self.keys[text],
+                np.asarray(vector, "<f4").tobytes() + np.array(cuts.get(text, (0, 0)), _CUT).tobytes(),
+            )
+            for text, vector in zip(missing, fresh.vectors, strict=True)
+        ]
+
+    def result(self) -> EmbeddingResult:
+        """Returns the vectors of all texts in input order, with a report for every text that was cut."""
+        vectors = np.zeros((len(self.texts), self.width), np.float32)
+        for row, text in enumerate(self.texts):
+            vectors[row] = self.vectors[text]
+        truncated = [
+            Truncation(row, self.role, *self.cuts[text]) for row, text in enumerate(self.texts) if text in self.cuts
+        ]
+        return EmbeddingResult(vectors, self.tokens, tuple(truncated))
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise InputError(f"texts must be a list of strings, got the string {texts!r}: put it in a list")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {index} must be a string, got {text!r}")

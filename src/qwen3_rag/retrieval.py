@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.types import Reranker, RerankResult
 
 T = TypeVar("T")
@@ -20,6 +22,29 @@ RETRIEVAL_SCORE = "retrieval_score"
 
 RETRIEVAL_RANK = "retrieval_rank"
 """Metadata key of the position before reranking, counted from 1."""
+
+DEFAULT_K = 10
+"""Candidates that a retriever fetches from a vector store when nothing else is said."""
+
+
+def content_id(text: str, metadata: Mapping[str, Any]) -> str:
+    """Returns an identifier that follows from a passage's content: the SHA-256, in hexadecimal, over its JSON.
+
+    With it as the default, storing the same passages again replaces them instead of doubling the collection, and both
+    frameworks give a passage the same identifier.
+
+    Args:
+        text: The passage's text.
+        metadata: Its metadata; values that JSON does not know count by their `str`.
+
+    Raises:
+        InputError: If keys of the metadata are no strings.
+    """
+    try:
+        content = json.dumps([text, dict(metadata)], sort_keys=True, default=str)
+    except TypeError as error:
+        raise InputError(f"metadata keys must be strings, got {list(metadata)!r}") from error
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +75,9 @@ def check_selection(top_n: int | None, score_threshold: float | None) -> None:
     if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
         raise ConfigurationError(f"top_n must be a positive integer or None for all, got {top_n!r}")
     if score_threshold is not None and not (math.isfinite(score_threshold) and 0 <= score_threshold <= 1):
-        raise ConfigurationError(f"score_threshold is compared with P(yes), so it must be in [0, 1], got {score_threshold!r}")
+        raise ConfigurationError(
+            f"score_threshold is compared with P(yes), so it must be in [0, 1], got {score_threshold!r}"
+        )
 
 
 def check_k(k: int) -> None:

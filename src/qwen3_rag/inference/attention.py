@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor
 
 from qwen3_rag.inference.packing import Pack, Segment
@@ -130,7 +130,7 @@ def flex_attention(pack: Pack, device: torch.device | str, *, compiled: bool = T
 
     length = len(pack.tokens)
     block_mask = create_block_mask(allowed(pack, device), None, None, length, pack.carried + length, device=device)
-    kernel: Callable[..., Any] = _compiled_flex() if compiled else eager
+    kernel: Any = _compiled_flex() if compiled else eager
 
     def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         out = kernel(query[None], key[None], value[None], block_mask=block_mask, scale=scale, enable_gqa=True)

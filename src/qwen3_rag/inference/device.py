@@ -68,7 +68,7 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, OSError, ValueError):  # not every system has it
         return None
 
@@ -81,7 +81,7 @@ def pack_budget(config: Any, device: torch.device, dtype: torch.dtype) -> int:
     """
     heads = 2 * config.num_attention_heads + 2 * config.num_key_value_heads
     values = 3 * config.intermediate_size + 4 * config.hidden_size + heads * config.head_dim
-    per_token = values * dtype.itemsize + 3 * config.hidden_size * 4
+    per_token: int = values * dtype.itemsize + 3 * config.hidden_size * 4
     most = _PACK_TOKENS.get(device.type, _PACK_TOKENS["cpu"])
     memory = free_memory(device)
     if memory is None:

@@ -142,7 +142,7 @@ class LocalEmbedder(LocalModel):
     def embed_queries(
         self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
     ) -> EmbeddingResult:
-        """Embeds questions, each as `Instruct: {instruction}\nQuery:{text}`.
+        r"""Embeds questions, each as `Instruct: {instruction}\nQuery:{text}`.
 
         Args:
             texts: The questions.
@@ -162,7 +162,8 @@ class LocalEmbedder(LocalModel):
         Returns:
             Shape `(dimensions,)`.
         """
-        return self.embed_queries([text], instruction=instruction, dimensions=dimensions).vectors[0]
+        vectors = self.embed_queries([text], instruction=instruction, dimensions=dimensions).vectors
+        return np.asarray(vectors[0])
 
     async def aembed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
         """Async twin of `embed_documents`, in the model's own thread."""
@@ -196,9 +197,7 @@ class LocalEmbedder(LocalModel):
         tokenizer = self._ready().loaded.tokenizer
         end, room = tokenizer.token_id(END_OF_TEXT), self._max_length - 1
         ids = tokenizer.text(texts)
-        truncated = tuple(
-            Truncation(index, "text", len(row), room) for index, row in enumerate(ids) if len(row) > room
-        )
+        truncated = tuple(Truncation(index, "text", len(row), room) for index, row in enumerate(ids) if len(row) > room)
         return [(*row[:room], end) for row in ids], truncated
 
     @staticmethod

@@ -7,7 +7,7 @@ earlier pack, and a last layer that computes the last tokens only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,17 +19,6 @@ from qwen3_rag.inference.packing import Pack
 
 KeyValues = list[tuple[Tensor, Tensor]]
 """Keys and values of a prefix, one pair per layer, each `(kv_heads, length, d)`."""
-
-
-@dataclass(slots=True)
-class _Layer:
-    """What every layer of one pass shares."""
-
-    cos: Tensor
-    sin: Tensor
-    carried: KeyValues | None
-    carry: slice | None
-    kept: KeyValues
 
 
 def forward_pack(model: Any, pack: Pack, carried: KeyValues | None) -> tuple[Tensor, KeyValues | None]:
@@ -47,35 +36,56 @@ def forward_pack(model: Any, pack: Pack, carried: KeyValues | None) -> tuple[Ten
     device = model.embed_tokens.weight.device
     hidden = model.embed_tokens(torch.tensor(pack.tokens, device=device))
     cos, sin = model.rotary_emb(hidden, torch.tensor([pack.positions], device=device))
-    carry = slice(pack.carry.start, pack.carry.end) if pack.carry else None
-    shared = _Layer(cos, sin, carried, carry, [])
+    current = _Pass(cos, sin, carried, slice(pack.carry.start, pack.carry.end) if pack.carry else None)
     attend = attention_for(pack, device)
-    for index, layer in enumerate(model.layers[:-1]):
-        hidden = _run_layer(layer, index, hidden, shared, attend, rows=None)
+    for layer in model.layers[:-1]:
+        hidden = current.layer(layer, hidden, attend)
     last = torch.tensor([pack.segments[i].span.end - 1 - pack.carried for i in pack.leaf_segments], device=device)
-    hidden = _run_layer(model.layers[-1], len(model.layers) - 1, hidden, shared, last_row_attention(pack), rows=last)
-    return model.norm(hidden), shared.kept if carry else None
+    hidden = current.layer(model.layers[-1], hidden, last_row_attention(pack), rows=last)
+    return model.norm(hidden), current.kept or None
 
 
-def _run_layer(layer: Any, index: int, hidden: Tensor, shared: _Layer, attend: Attention, rows: Tensor | None) -> Tensor:
-    """One decoder layer; with `rows`, only those rows go on after keys and values are computed."""
-    attention = layer.self_attn
-    normed = layer.input_layernorm(hidden)
-    key = _heads(attention.k_proj(normed), attention.head_dim)
-    value = _heads(attention.v_proj(normed), attention.head_dim)
-    queries, cos, sin = normed, shared.cos, shared.sin
-    if rows is not None:
-        hidden, queries, cos, sin = hidden[rows], normed[rows], cos[:, rows], sin[:, rows]
-    query = attention.q_norm(_heads(attention.q_proj(queries), attention.head_dim))
-    query = _rotate(query, cos, sin)
-    key = _rotate(attention.k_norm(key), shared.cos, shared.sin)
-    if shared.carried is not None:
-        before = shared.carried[index]
-        key, value = torch.cat((before[0], key), dim=1), torch.cat((before[1], value), dim=1)
-    if shared.carry is not None:
-        shared.kept.append((key[:, shared.carry].clone(), value[:, shared.carry].clone()))
-    hidden = hidden + attention.o_proj(attend(query, key, value, attention.scaling))
-    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+@dataclass(slots=True)
+class _Pass:
+    """What the layers of one pass share.
+
+    Attributes:
+        cos: Of the rotary embedding, `(1, T, d)`.
+        sin: Likewise.
+        carried: Keys and values of a prefix from an earlier pack.
+        carry: Which keys and values the next pack needs.
+        kept: Those, layer by layer.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    carried: KeyValues | None
+    carry: slice | None
+    kept: KeyValues = field(default_factory=list)
+
+    def layer(self, layer: Any, hidden: Tensor, attend: Attention, rows: Tensor | None = None) -> Tensor:
+        """Runs one decoder layer; with `rows`, only those go on after keys and values are computed."""
+        attention = layer.self_attn
+        normed = layer.input_layernorm(hidden)
+        key, value = self._keys_and_values(attention, normed)
+        cos, sin = self.cos, self.sin
+        if rows is not None:
+            hidden, normed, cos, sin = hidden[rows], normed[rows], cos[:, rows], sin[:, rows]
+        query = _rotate(attention.q_norm(_heads(attention.q_proj(normed), attention.head_dim)), cos, sin)
+        hidden = hidden + attention.o_proj(attend(query, key, value, attention.scaling))
+        return hidden + layer.mlp(layer.post_attention_layernorm(hidden))  # type: ignore[no-any-return]
+
+    def _keys_and_values(self, attention: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values `(kv_heads, carried + T, d)`; keeps those that the next pack needs."""
+        key = attention.k_norm(_heads(attention.k_proj(normed), attention.head_dim))
+        key = _rotate(key, self.cos, self.sin)
+        value = _heads(attention.v_proj(normed), attention.head_dim)
+        if self.carried is not None:
+            before = self.carried[attention.layer_idx]
+            key, value = torch.cat((before[0], key), dim=1), torch.cat((before[1], value), dim=1)
+        if self.carry is not None:
+            self.kept.append((key[:, self.carry].clone(), value[:, self.carry].clone()))
+        return key, value
 
 
 def _heads(states: Tensor, width: int) -> Tensor:
@@ -84,5 +94,5 @@ def _heads(states: Tensor, width: int) -> Tensor:
 
 
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding; `cos` and `sin` are `(1, T, d)`."""
-    return states * cos + rotate_half(states) * sin
+    """Rotary position embedding."""
+    return states * cos + rotate_half(states) * sin  # type: ignore[no-any-return, no-untyped-call]

@@ -34,7 +34,9 @@ def given_model(model: Any) -> LoadedModel:
         extra = [type(m).__name__ for m in rest if type(m).__name__ not in ("Pooling", "Normalize")]
         modes = [getattr(m, "pooling_mode", None) for m in pooling]
         if extra or not modes or not all(_is_last_token(mode) for mode in modes):
-            raise ModelCheckError(f"{name!r} pools by {modes} and has {extra}: Qwen3-Embedding takes the last token only")
+            raise ModelCheckError(
+                f"{name!r} pools by {modes} and has {extra}: Qwen3-Embedding takes the last token only"
+            )
         _given[model] = LoadedModel(name, decoder.eval(), PromptTokenizer(model.tokenizer, name))
     return _given[model]
 

@@ -48,6 +48,9 @@ class LoadedModel:
         return self.decoder.embed_tokens.weight.dtype  # type: ignore[no-any-return]
 
 
+_NAMED = 3
+"""How many missing weights an error names."""
+
 _loaded: WeakValueDictionary[tuple[Any, ...], LoadedModel] = WeakValueDictionary()
 _loading = threading.Lock()
 
@@ -75,7 +78,7 @@ def _load(options: ModelOptions, *, reranker: bool) -> LoadedModel:
     dtype = resolve_dtype(options.dtype, device, config.hidden_size)
     _check_kind(options, reranker=reranker)
     source, where = options.source, options.hub_arguments()
-    kind = Qwen3ForCausalLM if reranker else Qwen3Model
+    kind: Any = Qwen3ForCausalLM if reranker else Qwen3Model
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         model, info = kind.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **where)
@@ -83,10 +86,10 @@ def _load(options: ModelOptions, *, reranker: bool) -> LoadedModel:
         raise _not_found(options, error) from error
     if missing := sorted(info["missing_keys"]):
         raise ModelCheckError(
-            f"{options.model!r} lacks the weights {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: they would be "
-            f"random, so it can't be used as {'a reranker' if reranker else 'an embedding model'}"
+            f"{options.model!r} lacks the weights {', '.join(missing[:_NAMED])}{' …' if len(missing) > _NAMED else ''}: they "
+            f"would be random, so it can't be used as {'a reranker' if reranker else 'an embedding model'}"
         )
-    model = model.eval().requires_grad_(False).to(device)  # noqa: FBT003 - PyTorch's own signature
+    model = model.eval().requires_grad_(False).to(device)
     prompts = PromptTokenizer(tokenizer, options.model)
     if not reranker:
         return LoadedModel(options.model, model, prompts)
@@ -114,7 +117,9 @@ def check_config(config: Any, name: str) -> None:
     if config.model_type != "qwen3":
         raise ModelCheckError(f"{name!r} is a {config.model_type!r} model, this package runs 'qwen3' ones")
     if set(config.layer_types) != {"full_attention"}:
-        raise ModelCheckError(f"{name!r} has layers {sorted(set(config.layer_types))}: only full attention is supported")
+        raise ModelCheckError(
+            f"{name!r} has layers {sorted(set(config.layer_types))}: only full attention is supported"
+        )
 
 
 def _not_found(options: ModelOptions, error: Exception) -> ModelNotFoundError:
@@ -127,7 +132,7 @@ def _not_found(options: ModelOptions, error: Exception) -> ModelNotFoundError:
 
 def read_json(options: ModelOptions, name: str) -> Any:
     """Returns a JSON file that lies beside the weights, or `None` where there is none."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     found = cached_file(
         options.source,
@@ -144,8 +149,12 @@ def _check_kind(options: ModelOptions, *, reranker: bool) -> None:
     """An embedding model loads as a reranker without a word, as its head is tied; the saved module list tells."""
     modules = [str(m.get("type", "")).rsplit(".", 1)[-1] for m in read_json(options, "modules.json") or []]
     if reranker and "Pooling" in modules:
-        raise ModelCheckError(f"{options.model!r} is an embedding model: give a reranker such as 'Qwen/Qwen3-Reranker-0.6B'")
+        raise ModelCheckError(
+            f"{options.model!r} is an embedding model: give a reranker such as 'Qwen/Qwen3-Reranker-0.6B'"
+        )
     if not reranker and "LogitScore" in modules:
-        raise ModelCheckError(f"{options.model!r} is a reranker: give an embedding model such as 'Qwen/Qwen3-Embedding-0.6B'")
+        raise ModelCheckError(
+            f"{options.model!r} is a reranker: give an embedding model such as 'Qwen/Qwen3-Embedding-0.6B'"
+        )
     if not reranker and "Dense" in modules:
         raise ModelCheckError(f"{options.model!r} has a Dense layer after pooling, which Qwen3-Embedding has not")

@@ -98,7 +98,7 @@ class LocalModel:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="qwen3-rag")
             worker = self._worker
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(worker, partial(context.run, call, *args, **kwargs))  # type: ignore[arg-type]
+        return await asyncio.get_running_loop().run_in_executor(worker, partial(context.run, call, *args, **kwargs))
 
 
 def check_texts(texts: Sequence[str], what: str = "texts") -> None:

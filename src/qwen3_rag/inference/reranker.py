@@ -157,7 +157,9 @@ class LocalReranker(LocalModel):
         asked = [places for query in queries for places in query.leaves.values()]
         for places, value in zip(asked, yes - no, strict=True):
             logits[places] = value
-        warn_truncated(truncated, len(pairs), f"max_length={self._max_length}, max_query_length={self._max_query_length}")
+        warn_truncated(
+            truncated, len(pairs), f"max_length={self._max_length}, max_query_length={self._max_query_length}"
+        )
         scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
         return RerankResult(scores.astype(np.float32), logits, count_tokens(trees), truncated)
 

@@ -6,7 +6,6 @@ of the tokenizer that knows no added tokens, so that nothing a document contains
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,10 +33,12 @@ class PromptTokenizer:
 
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise ModelCheckError(f"{name!r} has no fast tokenizer (tokenizer.json): Qwen3 models have one, download it again")
-        state = json.loads(backend.to_str())
-        state.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
-        self._text = Tokenizer.from_str(json.dumps(state))
+            raise ModelCheckError(
+                f"{name!r} has no fast tokenizer (tokenizer.json): Qwen3 models have one, download it again"
+            )
+        self._text = Tokenizer(backend.model)  # the same vocabulary, without added tokens and post-processor
+        self._text.normalizer = backend.normalizer
+        self._text.pre_tokenizer = backend.pre_tokenizer
         self._control = tokenizer
         self._name = name
         self._check_vocabulary(len(tokenizer))

@@ -1,0 +1,62 @@
+# `make demo` and `make test` do all their set-up by themselves; the second time they only check that it stands.
+PYTHON ?= python3
+VENV := .venv
+VENV3 := .venv-pymilvus3
+BIN := $(VENV)/bin
+BIN3 := $(VENV3)/bin
+# The CPU build is enough for everything here, and a pinned version does not pull a GPU's libraries.
+TORCH := torch==2.13.0
+# Carries Qwen's real vocabulary, which the tests of exact token ids read; none of its code is run.
+VOCABULARY := dashscope==2.0.2
+PIP := -m pip install --quiet --disable-pip-version-check
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-pymilvus3 lint format bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
+
+$(VENV)/base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) --upgrade "pip>=25.1"
+	$(BIN)/python $(PIP) $(TORCH)
+	$(BIN)/python $(PIP) --editable ".[all]" --group milvus2
+	@touch $@
+
+$(VENV)/dev: $(VENV)/base
+	$(BIN)/python $(PIP) --group dev
+	$(BIN)/python $(PIP) --no-deps $(VOCABULARY)
+	@touch $@
+
+$(VENV3)/dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV3)
+	$(BIN3)/python $(PIP) --upgrade "pip>=25.1"
+	$(BIN3)/python $(PIP) $(TORCH)
+	$(BIN3)/python $(PIP) --editable ".[local,milvus,langchain,cli]" --group milvus3 --group test
+	@touch $@
+
+demo: $(VENV)/base ## Ingest the demo corpus and ask three questions, offline
+	$(BIN)/qwen3-rag demo
+
+test: $(VENV)/dev ## Run all tests
+	$(BIN)/python -m pytest
+
+test-pymilvus3: $(VENV3)/dev ## Run the store and LangChain tests with pymilvus 3
+	$(BIN3)/python -m pytest tests/integration tests/unit/langchain --ignore-glob='*llama_index*'
+
+lint: $(VENV)/dev ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev ## Format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev ## Compare speed and memory with the official sample and sentence-transformers (about 20 minutes)
+	$(BIN)/python tests/bench/bench.py
+
+clean: ## Remove the environments and caches
+	rm -rf $(VENV) $(VENV3) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
