@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from qwen3_rag.errors import ConfigurationError, missing_dependency
 from qwen3_rag.types import Embedder, Reranker
@@ -21,9 +21,9 @@ def load_embedder(model: Any, **options: Any) -> Embedder:
         ConfigurationError: If the value names no back end, or options are given for an object that has its own.
         MissingDependencyError: If the back end's extra is not installed.
     """
-    if isinstance(model, Embedder):
+    if _has(model, "embed_documents", "embed_queries", "aembed_documents", "aembed_queries"):
         _check_no_options(model, options)
-        return model
+        return cast("Embedder", model)
     _check_name(model, "Qwen/Qwen3-Embedding-0.6B")
     try:
         from qwen3_rag.inference import LocalEmbedder
@@ -44,15 +44,20 @@ def load_reranker(model: Any, **options: Any) -> Reranker:
         ConfigurationError: If the value names no back end, or options are given for an object that has its own.
         MissingDependencyError: If the back end's extra is not installed.
     """
-    if isinstance(model, Reranker):
+    if _has(model, "rerank", "score_pairs", "arerank", "ascore_pairs"):
         _check_no_options(model, options)
-        return model
+        return cast("Reranker", model)
     _check_name(model, "Qwen/Qwen3-Reranker-0.6B")
     try:
         from qwen3_rag.inference import LocalReranker
     except ImportError as error:
         raise missing_dependency(error.name or "torch", "local") from error
     return LocalReranker(model, **options)
+
+
+def _has(model: object, *methods: str) -> bool:
+    """Whether an object speaks a Protocol. `isinstance` would read its properties, and one of them may load the model."""
+    return all(callable(getattr(model, name, None)) for name in methods)
 
 
 def _check_no_options(model: object, options: dict[str, Any]) -> None:

@@ -71,8 +71,8 @@ class ModelOptions:
                 raise missing_dependency(package, "local")
         if dtype not in _DTYPES:
             raise ConfigurationError(f"dtype must be one of {', '.join(map(repr, _DTYPES))}, got {dtype!r}")
-        name = os.fspath(model)
-        if not isinstance(name, str) or not name.strip():
+        name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else ""
+        if not name.strip():
             raise ConfigurationError(f"model must be a hub name, a folder or 'tiny', got {model!r}")
         source = name
         if name == TINY:
