@@ -19,7 +19,7 @@ class Truncation:
 
     Attributes:
         index: Position of the text in the input of the call.
-        part: What was cut: `"text"` (embedding), `"document"` or `"query"`.
+        part: What was cut: `"document"` or `"query"`.
         tokens: Its length in tokens before the cut.
         kept: How many of them the model saw.
     """

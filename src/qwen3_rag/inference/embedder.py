@@ -137,7 +137,7 @@ class LocalEmbedder(LocalModel):
             OutOfMemoryError: If one text alone does not fit the device.
         """
         check_texts(texts)
-        return self._embed(texts, dimensions)
+        return self._embed(texts, dimensions, "document")
 
     def embed_queries(
         self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
@@ -154,7 +154,7 @@ class LocalEmbedder(LocalModel):
         """
         check_texts(texts)
         chosen = self.instruction if instruction is None else instruction
-        return self._embed([query_text(text, chosen) for text in texts], dimensions)
+        return self._embed([query_text(text, chosen) for text in texts], dimensions, "query")
 
     def embed_query(self, text: str, *, instruction: str | None = None, dimensions: int | None = None) -> FloatArray:
         """Embeds one question.
@@ -175,13 +175,13 @@ class LocalEmbedder(LocalModel):
         """Async twin of `embed_queries`, in the model's own thread."""
         return await self._in_worker(self.embed_queries, texts, instruction=instruction, dimensions=dimensions)
 
-    def _embed(self, texts: Sequence[str], dimensions: int | None) -> EmbeddingResult:
+    def _embed(self, texts: Sequence[str], dimensions: int | None, part: str) -> EmbeddingResult:
         engine = self._ready()
         full = int(engine.loaded.decoder.config.hidden_size)
         width = self._check_dimensions(dimensions or self._dimensions or full, full)
         if not texts:
             return EmbeddingResult(np.zeros((0, width), np.float32))
-        sequences, truncated = self._tokenize(texts)
+        sequences, truncated = self._tokenize(texts, part)
         distinct, inverse = unique(sequences)
         # Longest first: if memory is short, it shows at once.
         order = sorted(range(len(distinct)), key=lambda i: -len(distinct[i]))
@@ -193,11 +193,11 @@ class LocalEmbedder(LocalModel):
         warn_truncated(truncated, len(texts), f"max_length={self._max_length}")
         return EmbeddingResult(vectors[inverse], sum(map(len, distinct)), truncated)
 
-    def _tokenize(self, texts: Sequence[str]) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
+    def _tokenize(self, texts: Sequence[str], part: str) -> tuple[list[TokenIds], tuple[Truncation, ...]]:
         tokenizer = self._ready().loaded.tokenizer
         end, room = tokenizer.token_id(END_OF_TEXT), self._max_length - 1
         ids = tokenizer.text(texts)
-        truncated = tuple(Truncation(index, "text", len(row), room) for index, row in enumerate(ids) if len(row) > room)
+        truncated = tuple(Truncation(index, part, len(row), room) for index, row in enumerate(ids) if len(row) > room)
         return [(*row[:room], end) for row in ids], truncated
 
     @staticmethod

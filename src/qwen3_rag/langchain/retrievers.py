@@ -1,0 +1,254 @@
+"""Over-fetch from any LangChain source, then rerank with Qwen3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, Unpack
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+from pydantic import ConfigDict, Field
+
+from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.langchain._first_stage import FirstStage, Source, first_stage
+from qwen3_rag.langchain.embeddings import Qwen3Embeddings
+from qwen3_rag.langchain.rerankers import Qwen3Reranker, RerankOptions
+from qwen3_rag.langchain.vectorstores import CollectionOptions, MilvusStore
+from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+
+
+class RetrieverOptions(CollectionOptions, RerankOptions, total=False):
+    """What the constructors that make their own store take beside the two models."""
+
+    k: int | None
+    search_kwargs: Mapping[str, Any] | None
+
+
+class Qwen3Retriever(BaseRetriever):
+    """Fetches `k` candidates, reranks them with Qwen3-Reranker and returns the best `top_n`.
+
+    Documents come back as copies; their metadata gain `relevance_score` (P(yes)), `retrieval_score` (the source's own
+    number, where it gives one) and `retrieval_rank` (the position before, from 1). Reranking is a run of its own in
+    traces. Every setting can be given per call, as an argument of `invoke`, or in its `config` after LangChain's
+    `configurable_fields`.
+
+    Example:
+        ```python
+        from qwen3_rag.langchain import Qwen3Retriever
+
+        retriever = Qwen3Retriever.from_texts(chunks, uri="./milvus.db", k=10, top_n=3)
+        documents = retriever.invoke("How is data stored in milvus?")
+        fixes = retriever.invoke("code 1100", k=30, instruction="Given an error message, retrieve its fix")
+        hybrid = Qwen3Retriever(ensemble_retriever, "Qwen/Qwen3-Reranker-0.6B", top_n=5)
+        ```
+
+    Args:
+        source: Any LangChain vector store or retriever. Give the store itself where there is one: then `k`, filters and
+            `instruction` reach the first stage; a retriever is asked as it was made.
+        reranker: A `Qwen3Reranker`, or whatever its first argument can be.
+        k: How many candidates are reranked. `None` is 10 from a vector store and all that a retriever returns.
+        top_n: How many documents come back at most; `None` is the reranker's own, 3 if nothing else was said.
+        score_threshold: Lowest P(yes) that comes back; `None` is the reranker's own.
+        instruction: What the retrieval is for. It goes to the reranker and, where the source is a store over
+            `Qwen3Embeddings`, to the query's embedding. `None` leaves each its own.
+        search_kwargs: Passed to the source in every call, such as `{"filter": {"source": "faq"}}`.
+        **kwargs: LangChain's `name`, `tags` and `metadata`.
+
+    Raises:
+        ConfigurationError: If an argument has a value that cannot work.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    source: Source
+    reranker: Qwen3Reranker
+    k: int | None = None
+    top_n: int | None = None
+    score_threshold: float | None = None
+    instruction: str | None = None
+    search_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(
+        self,
+        source: Source,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        *,
+        k: int | None = None,
+        top_n: int | None = None,
+        score_threshold: float | None = None,
+        instruction: str | None = None,
+        search_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(source, VectorStore | Runnable):
+            raise ConfigurationError(
+                f"source must be a LangChain vector store or retriever, got {type(source).__name__}: "
+                "for texts or a collection use Qwen3Retriever.from_texts or from_collection"
+            )
+        reranker = reranker if isinstance(reranker, Qwen3Reranker) else Qwen3Reranker(reranker)
+        super().__init__(
+            source=source,
+            reranker=reranker,
+            k=k,
+            top_n=top_n,
+            score_threshold=score_threshold,
+            instruction=instruction,
+            search_kwargs=dict(search_kwargs or {}),
+            **kwargs,
+        )
+        self._plan({})  # checks the settings
+
+    @classmethod
+    def from_collection(
+        cls,
+        collection: str | MilvusCollection = "qwen3_rag",
+        embedding: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """Builds a retriever over a Milvus collection that is filled already.
+
+        Args:
+            collection: Its name, or a `qwen3_rag.milvus.MilvusCollection`.
+            embedding: The model that filled it: LangChain embeddings, or the first argument of `Qwen3Embeddings`.
+            reranker: As for the class.
+            **options: `k`, `top_n`, `score_threshold`, `instruction`, `search_kwargs` as for the class, and where the
+                collection is: `uri`, `token`, `db_name`, `metric`, `consistency`, `index`, `timeout`.
+        """
+        return cls._build(collection, embedding, reranker, options)[0]
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        *,
+        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        ids: Sequence[str | None] | None = None,
+        collection: str | MilvusCollection = "qwen3_rag",
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """Embeds and stores passages in Milvus and builds a retriever over them.
+
+        Args:
+            texts: The passages.
+            embedding: LangChain embeddings, or the first argument of `Qwen3Embeddings`.
+            reranker: As for the class.
+            metadatas: One mapping for each text.
+            ids: One for each text. By default they follow from text and metadata, so that storing the same passages
+                again changes nothing.
+            collection: As for `from_collection`.
+            **options: As for `from_collection`.
+        """
+        retriever, store = cls._build(collection, embedding, reranker, options)
+        store.add_texts(texts, metadatas, ids=ids)
+        store.collection.flush()
+        return retriever
+
+    @classmethod
+    async def afrom_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        *,
+        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        ids: Sequence[str | None] | None = None,
+        collection: str | MilvusCollection = "qwen3_rag",
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """Async twin of `from_texts`."""
+        retriever, store = cls._build(collection, embedding, reranker, options)
+        await store.aadd_texts(texts, metadatas, ids=ids)
+        await run_in_executor(None, store.collection.flush)
+        return retriever
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        embedding: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        *,
+        collection: str | MilvusCollection = "qwen3_rag",
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """As `from_texts`, for documents that are cut to passages already; their ids are kept."""
+        retriever, store = cls._build(collection, embedding, reranker, options)
+        store.add_documents(list(documents))
+        store.collection.flush()
+        return retriever
+
+    @classmethod
+    async def afrom_documents(
+        cls,
+        documents: Iterable[Document],
+        embedding: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        *,
+        collection: str | MilvusCollection = "qwen3_rag",
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """Async twin of `from_documents`."""
+        retriever, store = cls._build(collection, embedding, reranker, options)
+        await store.aadd_documents(list(documents))
+        await run_in_executor(None, store.collection.flush)
+        return retriever
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        stage, reranker = self._plan(kwargs)
+        candidates = stage.fetch(query, run_manager.get_child())
+        return reranker.compress_documents(candidates, query, run_manager.get_child())
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        stage, reranker = self._plan(kwargs)
+        candidates = await stage.afetch(query, run_manager.get_child())
+        return await reranker.acompress_documents(candidates, query, run_manager.get_child())
+
+    def _plan(self, given: Mapping[str, Any]) -> tuple[FirstStage, Qwen3Reranker]:
+        """Merges a call's arguments with the instance's and checks them before anything is sent.
+
+        What this class does not know goes to the source, which acts on it or raises.
+        """
+        names = RerankOptions.__annotations__
+        if misplaced := sorted(self.search_kwargs.keys() & {"k", *names}):
+            raise ConfigurationError(f"search_kwargs can't have {', '.join(misplaced)}: give it as its own argument")
+        own = {name: value for name in names if (value := getattr(self, name)) is not None}
+        options: Any = {**own, **{name: value for name, value in given.items() if name in names}}
+        stage = first_stage(
+            self.source,
+            k=given.get("k", self.k),
+            instruction=options.get("instruction"),
+            options={**self.search_kwargs, **{n: v for n, v in given.items() if n not in names and n != "k"}},
+        )
+        return stage, self.reranker.with_options(**options)
+
+    @classmethod
+    def _build(
+        cls, collection: str | MilvusCollection, embedding: Any, reranker: Any, options: RetrieverOptions
+    ) -> tuple[Self, MilvusStore]:
+        settings: dict[str, Any] = {**options}
+        opened = {name: settings.pop(name) for name in CollectionOptions.__annotations__ if name in settings}
+        store = MilvusStore(embedding, collection, **opened)
+        return cls(store, reranker, **settings), store
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        params = super()._get_ls_params(**kwargs)
+        source = self.source.vectorstore if isinstance(self.source, VectorStoreRetriever) else self.source
+        if isinstance(source, VectorStore):
+            params["ls_vector_store_provider"] = type(source).__name__
+            if source.embeddings is not None:
+                params["ls_embedding_provider"] = type(source.embeddings).__name__
+            if isinstance(source.embeddings, Qwen3Embeddings):
+                params["ls_embedding_model"] = source.embeddings.model_name
+        return params

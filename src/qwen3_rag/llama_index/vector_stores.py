@@ -1,0 +1,249 @@
+"""A Milvus collection as a LlamaIndex vector store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, Unpack
+
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.schema import BaseNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryResult,
+)
+
+from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.llama_index.nodes import to_node, to_passage, vectors
+from qwen3_rag.llama_index.queries import Search, deletion, of_document, refuse, selection, to_result
+from qwen3_rag.milvus import MilvusCollection
+
+DEFAULT_URI = "./milvus.db"
+
+
+class CollectionOptions(TypedDict, total=False):
+    """How a collection is opened and, if it does not exist, created; see `qwen3_rag.milvus.MilvusCollection`."""
+
+    token: str | None
+    db_name: str | None
+    metric: Literal["COSINE", "IP"]
+    consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
+    index: Mapping[str, Any] | None
+    timeout: float | None
+
+
+class MilvusStore(BasePydanticVectorStore):
+    """A LlamaIndex vector store on Milvus Lite, Milvus or Zilliz Cloud.
+
+    Nothing is opened before the first call, and the collection is created by the first nodes. Nodes come back as they
+    were: class, metadata with their types, relationships, excluded keys. Passages that other tools wrote into the
+    collection come back as `TextNode`.
+
+    Metadata filters are converted whole or refused with a `FilterError`, see `qwen3_rag.llama_index.filters`. Query
+    modes are `DEFAULT` and `MMR`.
+
+    Example:
+        ```python
+        from llama_index.core import StorageContext, VectorStoreIndex
+        from qwen3_rag.llama_index import MilvusStore, Qwen3Embedding
+
+        store = MilvusStore("./milvus.db")
+        context = StorageContext.from_defaults(vector_store=store)
+        index = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=Qwen3Embedding())
+        index = VectorStoreIndex.from_vector_store(store, embed_model=Qwen3Embedding())  # the next day
+        ```
+
+    Args:
+        uri: Milvus Lite file (ending in `.db`) or server address; `./milvus.db` if absent.
+        collection: Name of the collection, or a `qwen3_rag.milvus.MilvusCollection` as it is.
+        options: Further options as one mapping, as `to_dict` writes them, which leaves the token out.
+        **more: Passed to `MilvusCollection`: `token`, `db_name`, `metric`, `consistency`, `index`, `timeout`.
+
+    Raises:
+        ConfigurationError: If an argument has a value that cannot work.
+    """
+
+    stores_text: bool = Field(default=True, exclude=True)
+    is_embedding_query: bool = Field(default=True, exclude=True)
+    flat_metadata: bool = Field(default=False, exclude=True)
+
+    uri: str = Field(description="Path or address of the database.")
+    collection: str = Field(description="Name of the collection.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the collection, but no token.")
+
+    _collection: MilvusCollection = PrivateAttr()
+
+    def __init__(
+        self,
+        uri: str | Path | None = None,
+        collection: str | MilvusCollection = "qwen3_rag",
+        *,
+        options: Mapping[str, Any] | None = None,
+        **more: Unpack[CollectionOptions],
+    ) -> None:
+        settings = {**(options or {}), **more}
+        opened = _open(uri, collection, settings)
+        public = {key: value for key, value in settings.items() if key != "token"}
+        super().__init__(stores_text=True, uri=opened.uri, collection=opened.name, options=public)
+        self._collection = opened
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Returns the name that LlamaIndex serialises."""
+        return "MilvusStore"
+
+    @property
+    def client(self) -> MilvusCollection:
+        """The collection itself, for what LlamaIndex has no word for, such as `count` and `exists`."""
+        return self._collection
+
+    def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """Stores nodes; one with an id that is there already replaces it.
+
+        Args:
+            nodes: Nodes with embeddings; left as they are.
+            **kwargs: None: anything here raises.
+
+        Returns:
+            Their ids, in order.
+
+        Raises:
+            InputError: If a node has no embedding or can't be stored; then none was.
+            CollectionError: If the collection's vectors have another length.
+        """
+        refuse(kwargs)
+        self._collection.upsert([to_passage(node) for node in nodes], vectors(nodes))
+        return [node.node_id for node in nodes]
+
+    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        """Async twin of `add`."""
+        refuse(kwargs)
+        await self._collection.aupsert([to_passage(node) for node in nodes], vectors(nodes))
+        return [node.node_id for node in nodes]
+
+    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """Deletes the nodes that were cut from a document.
+
+        Raises:
+            InputError: If it is no id. Nodes without a document are never meant.
+        """
+        refuse(delete_kwargs)
+        self._collection.delete(filter=of_document(ref_doc_id))
+
+    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        """Async twin of `delete`."""
+        refuse(delete_kwargs)
+        await self._collection.adelete(filter=of_document(ref_doc_id))
+
+    def delete_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
+    ) -> None:
+        """Deletes nodes by id, by metadata, or those that fit both.
+
+        Raises:
+            InputError: If that would be all nodes; `clear` deletes all.
+            FilterError: If the filters can't be expressed.
+        """
+        refuse(delete_kwargs)
+        self._collection.delete(**deletion(node_ids, filters))
+
+    async def adelete_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
+    ) -> None:
+        """Async twin of `delete_nodes`."""
+        refuse(delete_kwargs)
+        await self._collection.adelete(**deletion(node_ids, filters))
+
+    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+        """Returns nodes by id (in that order), by metadata, or those that fit both; all if neither is given.
+
+        They carry no embeddings.
+        """
+        if node_ids is not None and filters is None:
+            return [to_node(passage) for passage in self._collection.get(node_ids)]
+        return [to_node(passage) for passage in self._collection.find(selection(node_ids, filters))]
+
+    async def aget_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """Async twin of `get_nodes`."""
+        if node_ids is not None and filters is None:
+            return [to_node(passage) for passage in await self._collection.aget(node_ids)]
+        return [to_node(passage) for passage in await self._collection.afind(selection(node_ids, filters))]
+
+    def clear(self) -> None:
+        """Drops the collection; the next `add` creates it again."""
+        self._collection.drop()
+
+    async def aclear(self) -> None:
+        """Async twin of `clear`."""
+        await asyncio.to_thread(self.clear)
+
+    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """Finds the nearest nodes.
+
+        Args:
+            query: `query_embedding`, `similarity_top_k`, `filters`, `doc_ids`, `node_ids` (an empty list restricts
+                nothing, since LlamaIndex's indexes always send one), `mode` and `mmr_threshold`.
+            **kwargs: For MMR: `mmr_threshold` (0, as different as possible, to 1, as near as possible; 0.5), and how
+                many it chooses from: `mmr_prefetch_k`, or `mmr_prefetch_factor` (4) times `similarity_top_k`.
+
+        Returns:
+            Nodes, ids and similarities: cosine or inner product, larger is nearer. MMR returns the same similarities in
+            its own order.
+
+        Raises:
+            InputError: If there is no embedding.
+            UnsupportedError: If the mode is neither `DEFAULT` nor `MMR`.
+            FilterError: If the filters can't be expressed; nothing was searched.
+        """
+        search = Search.of(query, kwargs)
+        if search.mmr_threshold is None:
+            return to_result(self._collection.search(search.vector, search.k, filter=search.filter))
+        return search.diverse(
+            *self._collection.search_with_vectors(search.vector, search.fetch_k, filter=search.filter)
+        )
+
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        """Async twin of `query`."""
+        search = Search.of(query, kwargs)
+        if search.mmr_threshold is None:
+            return to_result(await self._collection.asearch(search.vector, search.k, filter=search.filter))
+        return search.diverse(
+            *await self._collection.asearch_with_vectors(search.vector, search.fetch_k, filter=search.filter)
+        )
+
+    def persist(self, persist_path: str = "", fs: Any = None) -> None:  # noqa: ARG002 - LlamaIndex's signature
+        """Flushes, which lets Milvus index what is new; call it once after an ingest, as `StorageContext.persist` does.
+
+        The nodes themselves are kept from `add` on. Milvus Lite searches what was not flushed 10 to 100 times slower.
+
+        Args:
+            persist_path: Without meaning: the database is where `uri` says.
+            fs: Without meaning.
+        """
+        self._collection.flush()
+
+    def close(self) -> None:
+        """Closes the connection; a Milvus Lite file is then free for other processes. The next call opens again."""
+        self._collection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def _open(uri: str | Path | None, collection: str | MilvusCollection, options: dict[str, Any]) -> MilvusCollection:
+    if not isinstance(collection, MilvusCollection):
+        return MilvusCollection(DEFAULT_URI if uri is None else uri, collection, **options)
+    given = [*([] if uri is None else ["uri"]), *options]
+    if given:
+        raise ConfigurationError(
+            f"the collection is ready made, so {', '.join(given)} can't be set here: set it where it is made"
+        )
+    return collection

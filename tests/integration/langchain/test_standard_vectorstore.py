@@ -1,0 +1,16 @@
+"""LangChain's own suite for vector stores, whole, on a Milvus Lite file and against a Milvus Lite server."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_tests.integration_tests import VectorStoreIntegrationTests
+
+from qwen3_rag.langchain import MilvusStore
+
+
+class TestMilvusStore(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, where):
+        with MilvusStore(self.get_embeddings(), **where) as store:
+            yield store
+            store.collection.drop()
