@@ -38,9 +38,9 @@ def corpus() -> list[str]:
         files = sorted(Path(folder).glob("*.md"))
         return [c for f in files for c in f.read_text(encoding="utf-8").split("# ")]
     from qwen3_rag.chunking import split_markdown
-    from qwen3_rag.demo import corpus_folder
+    from qwen3_rag.demo import CORPUS
 
-    files = sorted(Path(corpus_folder()).glob("*.md"))
+    files = sorted(CORPUS.glob("*.md"))
     return [p.text for f in files for p in split_markdown(f.read_text(encoding="utf-8"), f.name)]
 
 
@@ -101,7 +101,11 @@ def our_rerank(folder: Path) -> tuple[Callable[[], Any], Any]:
 
     reranker = LocalReranker(folder, dtype="bfloat16", pack_tokens=_pack()).warm_up()
     texts = documents()
-    return lambda: reranker.rerank(QUERY, texts).scores.tolist(), reranker._ready().loaded.decoder
+
+    def run() -> Any:
+        return reranker.rerank(QUERY, texts).scores.tolist()
+
+    return run, reranker._ready().loaded.decoder
 
 
 def sentence_transformer_embed(folder: Path, batch: int = 32) -> tuple[Callable[[], Any], Any]:
@@ -117,7 +121,11 @@ def our_embed(folder: Path) -> tuple[Callable[[], Any], Any]:
 
     embedder = LocalEmbedder(folder, dtype="bfloat16", pack_tokens=_pack()).warm_up()
     texts = corpus()
-    return lambda: embedder.embed_documents(texts).vectors.tolist(), embedder._ready().loaded.decoder
+
+    def run() -> Any:
+        return embedder.embed_documents(texts).vectors.tolist()
+
+    return run, embedder._ready().loaded.decoder
 
 
 def _pack() -> int | None:
@@ -150,7 +158,8 @@ def worker(name: str, folder: Path, runs: int) -> dict[str, Any]:
     """Times one contender; the peak is what it takes beyond the weights, first run included."""
     kind, make = CONTENDERS[name]
     run, model = make(folder)
-    sum(float(p.float().sum()) for p in model.parameters())  # the weights are mapped from the file: bring them in
+    for weights in model.parameters():  # they are mapped from the file: bring them in
+        weights.detach().sum()
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
     result = run()
@@ -181,14 +190,13 @@ def linear_layers(folder: Path, tokens: int) -> float:
     return tokens / statistics.median(times[1:])
 
 
-def token_counts(folders: dict[str, Path]) -> dict[str, int]:
+def token_counts() -> dict[str, int]:
     """Tokens that the question asks for: every pair whole, every text with its end."""
-    from tests.qwen_models import OfficialReranker, real_tokenizer
+    from tests.qwen_models import real_tokenizer
 
     tokenizer = real_tokenizer(eos=True)
     instruct = "Given a web search query, retrieve relevant passages that answer the query"
     bodies = [f"<Instruct>: {instruct}\n<Query>: {QUERY}\n<Document>: {d}" for d in documents()]
-    del OfficialReranker, folders
     return {
         RERANK: sum(len(tokenizer.encode(b, add_special_tokens=False)) + 48 for b in bodies),
         EMBED: sum(len(i) for i in tokenizer(corpus())["input_ids"]),
@@ -240,7 +248,7 @@ def main() -> None:
         worst = max((float((v - same[-1]).abs().max()) for v in same), default=0.0)
         print(f"{kind}: largest difference between contenders {worst:.1e}")
     if not options.only:
-        table(rows, token_counts(folders), linear_layers(folders[EMBED], _pack() or 1024))
+        table(rows, token_counts(), linear_layers(folders[EMBED], _pack() or 1024))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from qwen3_rag import LocalEmbedder, LocalReranker
 from qwen3_rag.errors import TruncationWarning
-from tests.qwen_models import PREFIX, SUFFIX, WEB_SEARCH, OfficialEmbedder, OfficialReranker, make_model
+from tests.qwen_models import (
+    PREFIX,
+    SUFFIX,
+    WEB_SEARCH,
+    OfficialEmbedder,
+    OfficialReranker,
+    make_model,
+    real_tokenizer_json,
+)
 
 FP32, BF16 = 1e-5, 2e-2
 QUERY = "How is data stored in milvus?"
@@ -108,16 +119,14 @@ class TestEmbedder:
         assert theirs[0].auto_model.config._attn_implementation == "sdpa"  # not changed
 
 
+@cache
+def plain_tokenizer() -> Tokenizer:
+    return Tokenizer.from_str(json.dumps(json.loads(real_tokenizer_json()) | {"added_tokens": []}))
+
+
 def plain_ids(text: str) -> list[int]:
-    """Ids of the text when no control token exists: every added token broken by tokenising its characters' BPE."""
-    import json
-
-    from tokenizers import Tokenizer
-
-    from tests.qwen_models import real_tokenizer_json
-
-    state = json.loads(real_tokenizer_json()) | {"added_tokens": []}
-    return list(Tokenizer.from_str(json.dumps(state)).encode(text).ids)
+    """Ids of a text under the same vocabulary without any control token."""
+    return list(plain_tokenizer().encode(text).ids)
 
 
 def split_controls(text: str) -> list[str]:
