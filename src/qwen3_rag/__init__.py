@@ -7,7 +7,6 @@ Names are resolved on first use, so that `import qwen3_rag` costs nothing: the f
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ __all__ = ["LocalEmbedder", "LocalReranker", "MilvusCollection", "__version__", 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version  # takes longer to import than all the rest here
+
         try:
             return version("qwen3-rag")
         except PackageNotFoundError:  # a source tree that was never installed

@@ -1,0 +1,168 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+import qwen3_rag
+from qwen3_rag.cli import steps, view
+from qwen3_rag.demo import CORPUS, QUESTIONS
+from qwen3_rag.errors import Qwen3RagError, TruncationWarning
+from qwen3_rag.milvus.ingest import IngestReport, ingest
+from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+from qwen3_rag.types import Embedder
+
+_FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+# Typer exports BadParameter but not its base, which is click's or Typer's own copy of it, depending on the version.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="qwen3-rag",
+    help="Qwen3 embedding and reranking over Milvus: a folder of Markdown goes in, the right passages come out.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Uri = Annotated[str, typer.Option(envvar="MILVUS_URI", help="A file of Milvus Lite, or a server's address.")]
+Collection = Annotated[str, typer.Option(help="Name of the collection.")]
+Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="A server's credentials.", show_default=False)]
+Model = Annotated[str, typer.Option(help="Embedding model: hub name, folder, or 'tiny' for the bundled one.")]
+Reranker = Annotated[
+    str | None,
+    typer.Option(help=f"Reranking model.  [default: {DEFAULT_RERANKER_MODEL}, or 'tiny' with --model tiny]"),
+]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command and returns its exit status.
+
+    Args:
+        argv: The arguments after the command's name.
+
+    Returns:
+        0, or 1 for an error of this package, 2 for wrong usage, 130 when interrupted.
+    """
+    view.prepare_streams()
+    with _warnings_in_one_line():
+        try:
+            status = get_command(app).main(list(argv) or ["--help"], prog_name="qwen3-rag", standalone_mode=False)
+        except _UsageError as error:
+            view.line("usage error", f"{error.format_message()} (see qwen3-rag --help)")  # type: ignore[attr-defined]
+            return _WRONG_USAGE
+        except Qwen3RagError as error:
+            view.line("error", error)
+            return _FAILED
+        except (KeyboardInterrupt, typer.Abort):
+            status = _INTERRUPTED
+        # Some versions of Typer turn an interruption into this status themselves.
+        if status == _INTERRUPTED:
+            view.line("error", "interrupted (an ingest goes on where it stopped)")
+    return status if isinstance(status, int) else 0
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_kwargs: view.line("warning", message)
+        yield
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qwen3-rag {qwen3_rag.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("ingest")
+def ingest_command(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Markdown or text files, or folders of them.")],
+    *,
+    uri: Uri = "./milvus.db",
+    collection: Collection = "qwen3_rag",
+    token: Token = None,
+    model: Model = DEFAULT_EMBEDDING_MODEL,
+) -> int:
+    """Read files, embed what is new and store it. The same folder twice changes nothing."""
+    report = _ingest(paths, steps.Place(uri, collection, token), steps.embedder(model))
+    return _FAILED if report.failed else 0
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for.")],
+    *,
+    k: Annotated[int, typer.Option("-k", "--k", help="Candidates of the dense search.")] = 10,
+    top_n: Annotated[int, typer.Option(help="Passages kept after reranking.")] = 3,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="Lowest P(yes) to keep, 0 to 1.", show_default=False)
+    ] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="What both models are told to look for.", show_default=False)
+    ] = None,
+    uri: Uri = "./milvus.db",
+    collection: Collection = "qwen3_rag",
+    token: Token = None,
+    model: Model = DEFAULT_EMBEDDING_MODEL,
+    reranker: Reranker = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+) -> None:
+    """Ask a question: dense search, then reranking, side by side."""
+    request = steps.Search(question, k, top_n, score_threshold, instruction)
+    with steps.Place(uri, collection, token).open() as opened:
+        found = steps.find(request, opened, steps.embedder(model), steps.reranker(reranker, model))
+    if as_json:
+        view.show_json(found)
+    else:
+        view.show_found(found, passages=top_n)
+
+
+@app.command()
+def demo(
+    *,
+    uri: Annotated[str | None, typer.Option(help="Keep the collection here.  [default: a temporary file]")] = None,
+    token: Token = None,
+    model: Model = steps.TINY,
+    reranker: Reranker = None,
+) -> None:
+    """Ingest a small bundled corpus and ask it three questions, offline."""
+    if model == steps.TINY:
+        typer.echo(
+            "The bundled tiny models run offline, to show how everything fits together.\n"
+            "They are no measure of what Qwen3-Embedding and Qwen3-Reranker find.\n"
+        )
+    embedder, second = steps.embedder(model), steps.reranker(reranker, model)
+    with tempfile.TemporaryDirectory(prefix="qwen3-rag-") as folder:
+        place = steps.Place(uri or str(Path(folder, "demo.db")), "qwen3_rag_demo", token if uri else None)
+        _ingest([CORPUS], place, embedder)
+        with place.open() as opened:
+            for question in QUESTIONS:
+                typer.echo(f"\nQ: {question}")
+                view.show_found(steps.find(steps.Search(question, k=5), opened, embedder, second), passages=1)
+
+
+def _ingest(paths: Iterable[Path], place: steps.Place, embedder: Embedder) -> IngestReport:
+    with warnings.catch_warnings(), view.progress_bar("embedding") as progress, place.open() as opened:
+        # The report sums up what each batch would warn of.
+        warnings.simplefilter("ignore", TruncationWarning)
+        report = ingest(paths, embedder, opened, progress=progress)
+    view.show_report(report, f"{place.uri} [{place.collection}]")
+    return report

@@ -1,0 +1,177 @@
+"""How results are shown: tables for people on standard output, JSON for programs, everything else on standard error."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from qwen3_rag.chunking import END_LINE, HEADINGS, SOURCE, START_LINE
+from qwen3_rag.cli.steps import Found
+from qwen3_rag.milvus.ingest import IngestProgress, IngestReport
+from qwen3_rag.retrieval import RETRIEVAL_SCORE
+from qwen3_rag.types import Passage
+
+_PLAIN_WIDTH = 110  # columns, where the output is no terminal
+_EXCERPT = 320  # characters
+
+
+def prepare_streams() -> None:
+    """Makes the standard streams safe to write any text to, and keeps libraries from writing to them.
+
+    The libraries read these variables when they are imported, which happens when a model is first used.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    # Its connection errors arrive as ours; the bars of a download are worth seeing, on a terminal.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Returns a console on the present standard streams; it colours terminals only."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _PLAIN_WIDTH)
+
+
+def line(kind: str, message: object) -> None:
+    """Writes one line to standard error, however many the message has."""
+    sys.stderr.write(f"{kind}: {' '.join(str(message).split())}\n")
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[IngestProgress], None]]:
+    """Shows a bar on standard error, if that is a terminal, and gives what moves it."""
+    out = console(stderr=True)
+    if not out.is_terminal:
+        yield lambda _state: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[passages]} passages, {task.fields[tokens]} tokens"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(title, total=1.0, passages=0, tokens=0)
+
+        def move(state: IngestProgress) -> None:
+            bar.update(task, completed=state.fraction, passages=state.passages, tokens=state.tokens)
+
+        yield move
+
+
+def show_report(report: IngestReport, place: str) -> None:
+    """Prints what an ingest has done, and names on standard error what it could not."""
+    rate = f" ({report.tokens / report.seconds:,.0f} tokens/s)" if report.added and report.seconds else ""
+    console().print(
+        f"{report.files} files, {report.passages} passages: {report.added} added, {report.unchanged} unchanged, "
+        f"{report.tokens:,} tokens in {report.seconds:.1f} s{rate} -> {escape(place)}",
+        soft_wrap=True,
+    )
+    for path in report.empty:
+        line("warning", f"no text in {path!r}")
+    if report.truncated:
+        lost = sum(cut.lost for _, cut in report.truncated)
+        line("warning", f"{len(report.truncated)} passages were longer than the model's limit and lost {lost} tokens")
+    for failure in report.failed:
+        line("error", f"could not read {failure.path!r}: {failure.reason}")
+
+
+def show_found(found: Found, *, passages: int) -> None:
+    """Prints the two orders side by side, then the text of the best passages."""
+    out = console()
+    if not found.dense:
+        out.print("Nothing found: the collection is empty.")
+        return
+    out.print(_table(found))
+    out.print()
+    if not found.reranked:
+        out.print(f"No passage reaches P(yes) >= {found.search.score_threshold}.")
+    for number, ranked in enumerate(found.reranked[:passages], start=1):
+        passage = ranked.item.passage
+        out.print(Text.assemble((f"{number}. {_citation(passage)}", "bold"), f"  P(yes) {ranked.score:.3f}"))
+        out.print(Padding(Text(_excerpt(passage.text), style="dim"), (0, 0, 0, 3), expand=False))
+        out.print()
+
+
+def show_json(found: Found) -> None:
+    """Writes the result as one JSON object; nothing else is written to standard output."""
+    utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
+    json.dump(as_dict(found), sys.stdout, ensure_ascii=not utf8, indent=2)
+    sys.stdout.write("\n")
+
+
+def as_dict(found: Found) -> dict[str, Any]:
+    """Returns a result as JSON has it: the dense order by id, the reranked passages in full."""
+    return {
+        "question": found.search.question,
+        "dense": [
+            {"rank": rank, "id": hit.passage.id, RETRIEVAL_SCORE: hit.score}
+            for rank, hit in enumerate(found.dense, start=1)
+        ],
+        "reranked": [
+            {
+                "rank": rank,
+                "id": ranked.item.passage.id,
+                **ranked.annotations(),
+                RETRIEVAL_SCORE: ranked.item.score,
+                "text": ranked.item.passage.text,
+                "metadata": dict(ranked.item.passage.metadata),
+            }
+            for rank, ranked in enumerate(found.reranked, start=1)
+        ],
+    }
+
+
+def _table(found: Found) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, expand=True, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("dense order", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("cosine", justify="right")
+    table.add_column("reranked", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("P(yes)", justify="right")
+    table.add_column("was", justify="right")
+    for index, hit in enumerate(found.dense):
+        right = ["", "", ""]
+        if index < len(found.reranked):
+            ranked = found.reranked[index]
+            right = [_label(ranked.item.passage), f"{ranked.score:.3f}", str(ranked.rank_before)]
+        table.add_row(str(index + 1), *map(Text, [_label(hit.passage), f"{hit.score:.3f}", *right]))
+    return table
+
+
+def _label(passage: Passage) -> str:
+    headings = passage.metadata.get(HEADINGS) or ()
+    return str(headings[-1]) if headings else " ".join(passage.text.split())
+
+
+def _citation(passage: Passage) -> str:
+    about = passage.metadata
+    source = str(about.get(SOURCE, passage.id))
+    lines = f":{about[START_LINE]}-{about[END_LINE]}" if {START_LINE, END_LINE} <= about.keys() else ""
+    return " › ".join([source + lines, *map(str, about.get(HEADINGS) or ())])
+
+
+def _excerpt(text: str) -> str:
+    """The beginning of a passage, without the headings, which the citation has."""
+    body = text.lstrip()
+    while body.startswith("#") and "\n" in body:
+        body = body.partition("\n")[2].lstrip()
+    flat = " ".join(body.split())
+    return flat if len(flat) <= _EXCERPT else f"{flat[:_EXCERPT].rstrip()} …"

@@ -1,0 +1,127 @@
+"""Every example and every program in the README runs, offline, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from qwen3_rag.cli.app import app
+from qwen3_rag.demo import CORPUS
+from tests.integration.offline import run_command, run_offline
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+README = ROOT / "README.md"
+
+# A block that can't run here, because it needs the hub or a key, says so: <!-- not run: reason -->
+BLOCK = re.compile(
+    r"(?P<skip><!-- *not run:[^>]*-->\s*)?^```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    code: str
+    line: int
+    skipped: bool
+
+    def __str__(self) -> str:
+        return f"{self.language}-line-{self.line}"
+
+
+def blocks(text: str) -> list[Block]:
+    return [
+        Block(m["language"], m["code"], text.count("\n", 0, m.start("language")) + 1, m["skip"] is not None)
+        for m in BLOCK.finditer(text)
+    ]
+
+
+def commands(code: str) -> list[list[str]]:
+    """The lines that call `qwen3-rag` and nothing that only a shell understands."""
+    lines = (line.strip().removeprefix("$ ") for line in code.replace("\\\n", " ").splitlines())
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("qwen3-rag ")]
+    return [words[1:] for words in found if not {"|", ">", "&&", ";"} & set(words)]
+
+
+README_BLOCKS = blocks(README.read_text(encoding="utf-8")) if README.exists() else []
+PROGRAMS = [block for block in README_BLOCKS if block.language == "python"]
+README_COMMANDS = [
+    command
+    for block in README_BLOCKS
+    if block.language in {"bash", "sh", "console"}
+    for command in commands(block.code)
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A working directory with some documents in it, as the README's reader has one."""
+    shutil.copytree(CORPUS, tmp_path / "docs")
+    return tmp_path
+
+
+def test_both_frameworks_have_a_quickstart():
+    assert {"langchain_quickstart.py", "llama_index_quickstart.py"} <= {path.name for path in EXAMPLES}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_runs(path, folder):
+    result = run_offline("-f", str(path), cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.skipif(not README.exists(), reason="there is no README")
+def test_the_readme_has_programs_that_run():
+    assert any(not block.skipped for block in PROGRAMS)
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=str)
+def test_readme_program_runs(block, folder):
+    compile(block.code, "README.md", "exec")
+    if block.skipped:
+        pytest.skip("the README says that it needs the hub or a key; it compiles")
+    program = folder / "program.py"
+    program.write_text(block.code, encoding="utf-8")
+    result = run_offline("-f", str(program), cwd=folder)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", README_COMMANDS, ids=shlex.join)
+def test_readme_command_is_understood(command):
+    if command[0].startswith("-"):
+        get_command(app).make_context("qwen3-rag", list(command), resilient_parsing=True)
+    else:
+        # Parsing raises for an unknown command, option or value, and does not run anything.
+        get_command(app).commands[command[0]].make_context(command[0], list(command[1:]))
+
+
+@pytest.mark.skipif(not README_COMMANDS, reason="the README has no commands")
+def test_readme_commands_that_need_no_hub_run_in_their_order(folder):
+    for command in README_COMMANDS:
+        if command[0] == "demo" or "tiny" in command or command[0].startswith("-"):
+            result = run_command(command, folder)
+            assert result.returncode == 0, (command, result.stderr)
+
+
+def test_blocks_and_commands_are_found():
+    text = "a\n```python\nprint(1)\n```\n\n<!-- not run: needs a key -->\n```python\nx\n```\n"
+    text += "```bash\n$ qwen3-rag demo # hi\nqwen3-rag search 'a b' \\\n  -k 3\nqwen3-rag demo | head\nmake test\n```\n"
+    one, two, three = blocks(text)
+    assert (one.code, one.line, one.skipped, two.skipped) == ("print(1)\n", 2, False, True)
+    assert commands(three.code) == [["demo"], ["search", "a b", "-k", "3"]]
+
+
+def test_the_network_guard_works(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import urllib.request; urllib.request.urlopen('http://example.com')", encoding="utf-8")
+    result = run_offline("-f", str(program), cwd=tmp_path)
+    assert result.returncode != 0
+    assert "must work offline" in result.stderr
