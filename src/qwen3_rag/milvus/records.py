@@ -1,0 +1,211 @@
+"""How a passage becomes a row of a collection and comes back.
+
+The dynamic field of a row holds the metadata keys as they are, so that every tool can filter on them, and the envelope
+of LlamaIndex (`llama_index.core.vector_stores.utils.node_to_metadata_dict` with `remove_text=True`): the node as JSON
+under `_node_content`, its `_node_type`, and the document's id under `document_id`, `doc_id` and `ref_doc_id`.
+
+The metadata inside `_node_content` is authoritative: readers get that back, so `None`, nested values and keys that
+collide with a column survive unchanged. The keys outside are copies to filter on. Two kinds of keys have theirs inside
+the dynamic key `_metadata`: those that a column or the envelope occupies, and lists under keys that are no identifiers,
+because Milvus Lite can look into a list only under a name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from qwen3_rag.errors import InputError
+from qwen3_rag.milvus.schema import (
+    DOC_ID,
+    DYNAMIC_BYTES,
+    EMBEDDING,
+    HIDDEN,
+    ID,
+    NO_DOCUMENT,
+    NODE_CONTENT,
+    RESERVED,
+    SHADOW,
+    TEXT,
+    Layout,
+    is_plain_key,
+)
+from qwen3_rag.types import FloatArray, Passage
+
+BATCH_ROWS: Final = 1_000
+BATCH_BYTES: Final = 16 * 2**20
+"""A quarter of what a Milvus server takes in one message by default."""
+MAX_METADATA_DEPTH: Final = 32
+
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def to_rows(passages: Sequence[Passage], vectors: FloatArray, layout: Layout) -> list[dict[str, Any]]:
+    """Turns passages into rows, after checking them.
+
+    Args:
+        passages: The passages; not changed.
+        vectors: Shape `(len(passages), layout.dimensions)`.
+        layout: The limits of the collection.
+
+    Returns:
+        The rows, in order.
+
+    Raises:
+        InputError: If any passage can't be stored; the message names its id and the reason.
+    """
+    seen: set[str] = set()
+    rows = []
+    for passage, vector in zip(passages, vectors, strict=True):
+        _check_passage(passage, layout)
+        if passage.id in seen:
+            raise InputError(f"two passages of one upsert have the id {passage.id!r}; ids must be unique")
+        seen.add(passage.id)
+        rows.append({ID: passage.id, TEXT: passage.text, EMBEDDING: vector, **_dynamic(passage)})
+    return rows
+
+
+def batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Splits rows into requests of at most `BATCH_ROWS` rows and about `BATCH_BYTES` bytes."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        # A character takes up to 4 bytes, and the metadata lies in the row twice.
+        row_size = row[EMBEDDING].nbytes + 4 * len(row[TEXT]) + min(8 * len(row[NODE_CONTENT]), DYNAMIC_BYTES) + 1024
+        if batch and (len(batch) == BATCH_ROWS or size + row_size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += row_size
+    if batch:
+        yield batch
+
+
+def to_passage(id: str, fields: Mapping[str, Any]) -> Passage:  # noqa: A002 - the name of the field
+    """Turns a row that Milvus returned into a passage, whichever tool wrote it."""
+    document = fields.get(DOC_ID)
+    return Passage(
+        id=id,
+        text=fields.get(TEXT) or "",
+        metadata=_metadata(fields),
+        doc_id=None if document in (None, "", NO_DOCUMENT) else document,
+    )
+
+
+def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        metadata = json.loads(fields[NODE_CONTENT])["metadata"]
+    except (KeyError, TypeError, ValueError):  # no envelope, or none that is LlamaIndex's
+        metadata = None
+    if isinstance(metadata, dict):
+        return metadata
+    return {key: value for key, value in fields.items() if key not in HIDDEN}
+
+
+def _dynamic(passage: Passage) -> dict[str, Any]:
+    """The dynamic part of a row, and the column `doc_id`, which belongs to the envelope too."""
+    given = {key: value for key, value in passage.metadata.items() if value is not None and key and key[0] != "$"}
+    dynamic: dict[str, Any] = {key: value for key, value in given.items() if key not in RESERVED}
+    shadow = {key: value for key, value in given.items() if _needs_shadow(key, value)}
+    if shadow:
+        dynamic[SHADOW] = shadow
+    dynamic |= _envelope(passage)
+    size = len(_compact(dynamic).encode())
+    if size > DYNAMIC_BYTES:
+        raise InputError(
+            f"passage {passage.id!r}: its metadata takes {size} bytes as stored (once to read, once to filter on), "
+            f"Milvus allows {DYNAMIC_BYTES}; leave out what need not be stored"
+        )
+    return dynamic
+
+
+def _needs_shadow(key: str, value: Any) -> bool:
+    return key in RESERVED or (isinstance(value, list) and not is_plain_key(key))
+
+
+def _envelope(passage: Passage) -> dict[str, Any]:
+    """What `node_to_metadata_dict` of LlamaIndex 0.14 writes for a `TextNode` with this id, metadata and document."""
+    document = passage.doc_id
+    source: dict[str, Any] = {"node_id": document, "node_type": None, "metadata": {}, "hash": None}
+    node: dict[str, Any] = {
+        "id_": passage.id,
+        "embedding": None,
+        "metadata": dict(passage.metadata),
+        "excluded_embed_metadata_keys": [],
+        "excluded_llm_metadata_keys": [],
+        "relationships": {} if document is None else {"1": source | {"class_name": "RelatedNodeInfo"}},
+        "metadata_template": "{key}: {value}",
+        "metadata_separator": "\n",
+        "text": "",
+        "mimetype": "text/plain",
+        "start_char_idx": None,
+        "end_char_idx": None,
+        "text_template": "{metadata_str}\n\n{content}",
+        "class_name": "TextNode",
+    }
+    names = dict.fromkeys(("document_id", DOC_ID, "ref_doc_id"), NO_DOCUMENT if document is None else document)
+    return {NODE_CONTENT: _compact(node), "_node_type": "TextNode", **names}
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _check_passage(passage: Passage, layout: Layout) -> None:
+    _check_text(passage.id, layout.id_bytes, f"passage id {passage.id!r}")
+    if not passage.id:
+        raise InputError("a passage has an empty id; give every passage a stable one")
+    where = f"passage {passage.id!r}"
+    _check_text(passage.text, layout.text_bytes, f"{where}: its text")
+    if passage.doc_id is not None:
+        _check_text(passage.doc_id, layout.doc_id_bytes, f"{where}: its doc_id")
+        if passage.doc_id in ("", NO_DOCUMENT):
+            raise InputError(f"{where}: doc_id {passage.doc_id!r} stands for 'no document' in a collection; pass None")
+    if not isinstance(passage.metadata, Mapping):
+        raise InputError(f"{where}: its metadata is {type(passage.metadata).__name__}, expected a mapping")
+    _check_json(dict(passage.metadata), f"{where}: metadata")
+
+
+def _check_text(value: Any, limit: int, what: str) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{what} is {type(value).__name__}, expected str")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} is not valid Unicode at character {error.start}: {error.reason}") from error
+    if size > limit:
+        raise InputError(f"{what} takes {size} bytes in UTF-8, the collection allows {limit}; split or shorten it")
+
+
+def _check_json(value: Any, where: str, depth: int = 0) -> None:
+    """Refuses what would not come back equal: JSON knows no tuples, keys that are no strings, NaN or long integers."""
+    if depth > MAX_METADATA_DEPTH:
+        raise InputError(f"{where} is nested deeper than {MAX_METADATA_DEPTH} levels")
+    if type(value) is list:
+        for index, item in enumerate(value):
+            _check_json(item, f"{where}[{index}]", depth + 1)
+    elif type(value) is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise InputError(f"{where} has the key {key!r}, and JSON has only string keys")
+            _check_text(key, DYNAMIC_BYTES, f"{where}: the key {key!r}")
+            _check_json(item, f"{where}[{key!r}]", depth + 1)
+    else:
+        _check_scalar(value, where)
+
+
+def _check_scalar(value: Any, where: str) -> None:
+    kind = type(value)
+    if kind is str:
+        _check_text(value, DYNAMIC_BYTES, where)
+    elif kind is int and value not in _INT64:
+        raise InputError(f"{where} = {value} does not fit 64 bits; store it as a string")
+    elif kind is float and not math.isfinite(value):
+        raise InputError(f"{where} = {value!r} has no JSON form; use None or leave it out")
+    elif kind not in (int, float, bool, type(None)):
+        raise InputError(
+            f"{where} is {kind.__name__}, which JSON does not bring back as it was; "
+            "use str, int, float, bool, None, list or dict"
+        )

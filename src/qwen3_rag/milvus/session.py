@@ -1,0 +1,285 @@
+"""One collection while it is open: connected, created or checked, loaded; and the requests that all else is made of."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from qwen3_rag.errors import CollectionError, StoreError, UnsupportedError
+from qwen3_rag.milvus.connection import Connection, Target, connect
+from qwen3_rag.milvus.expressions import id_in, quoted
+from qwen3_rag.milvus.failures import ConnectionLostError, translated
+from qwen3_rag.milvus.schema import EMBEDDING, ID, Layout, build_schema, read_layout
+from qwen3_rag.types import FloatArray
+
+LITE_INDEXES: Final = ("HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "FLAT", "AUTOINDEX")
+"""What Milvus Lite can load again. It accepts others, works until the restart, and then can't open the collection."""
+PAGE: Final = 500
+"""Ids or rows per request when reading without a vector."""
+INDEX_POLLS: Final = 10
+INDEX_POLL_SECONDS: Final = 0.1
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Session:
+    """The state behind a `MilvusCollection`; thread-safe.
+
+    Locks are taken in the order `writing` (of the database), `_opening`.
+
+    Attributes:
+        target: The database.
+        name: The collection.
+        db_name: Database on the server.
+        metric: `COSINE` or `IP`.
+        consistency: Consistency of every read.
+        index: Type and parameters of the index of a new collection.
+        timeout: Seconds per request.
+    """
+
+    target: Target
+    name: str
+    db_name: str | None
+    metric: str
+    consistency: str
+    index: Mapping[str, Any]
+    timeout: float | None
+    _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
+    _connection: Connection | None = field(default=None, init=False, repr=False)
+    _layout: Layout | None = field(default=None, init=False, repr=False)
+
+    def connection(self) -> Connection:
+        """Connects if need be."""
+        with self._opening:
+            if self._connection is None:
+                self._connection = connect(self.target, db_name=self.db_name, timeout=self.timeout)
+            return self._connection
+
+    def close(self) -> None:
+        """Closes the connection after the write that may be going on; the next request opens another."""
+        connection = self._connection
+        if connection is None:
+            return
+        with self.writing(connection), self._opening:
+            if self._connection is connection:
+                self._connection = self._layout = None
+                connection.close()
+
+    def exists(self) -> bool:
+        """Whether the collection is there."""
+        client = self.connection().client
+        with self.translated("looking for"):
+            return bool(client.has_collection(self.name, timeout=self.timeout))
+
+    def layout(self) -> Layout | None:
+        """The layout of the collection, which is then loaded; `None` if it does not exist."""
+        layout = self._layout
+        if layout is None and self.exists():
+            layout = self._layout = self._open()  # if two threads come here, they both find the same
+        return layout
+
+    def create(self, dimensions: int) -> Layout:
+        """Creates the collection and its index, or nothing; or opens the one that somebody else just created."""
+        connection = self.connection()
+        if connection.lite and self.index["index_type"] not in LITE_INDEXES:
+            raise UnsupportedError(
+                f"Milvus Lite can't load an index of type {self.index['index_type']!r} after a restart; use one of "
+                f"{', '.join(LITE_INDEXES)}"
+            )
+        with self.writing(connection), self._opening:
+            if self.layout() is None and self._create_bare(connection.client, dimensions):
+                try:
+                    self._create_index(connection.client)
+                    self._layout = self._open()
+                except BaseException as error:
+                    try:
+                        self.drop()
+                    except StoreError as second:
+                        error.add_note(f"And what had been created so far could not be dropped: {second}")
+                    raise
+            layout = self.layout()
+            if layout is None:
+                raise CollectionError(
+                    f"collection {self.name!r} was dropped by somebody else while it was being created"
+                )
+            return layout
+
+    def drop(self) -> None:
+        """Drops the collection if it exists."""
+        connection = self.connection()
+        with self.writing(connection), self._opening:
+            if self.exists():
+                with self.translated("dropping"):
+                    connection.client.drop_collection(self.name, timeout=self.timeout)
+            self._layout = None
+
+    def run(self, action: str, absent: T, request: Callable[[Connection, Layout], T]) -> T:
+        """Sends a request to the open collection.
+
+        If the collection turns out to be gone, released or replaced by another handle, it is opened again and the
+        request, which has to bear that, is sent once more.
+
+        Args:
+            action: What is done, for error messages.
+            absent: What to return if the collection does not exist.
+            request: Gets the connection and the layout.
+
+        Returns:
+            What the request returned, or `absent`.
+        """
+        for again in (True, False):
+            connection, layout = self.connection(), self.layout()
+            if layout is None:
+                return absent
+            try:
+                with self.translated(action):
+                    return request(connection, layout)
+            except CollectionError:
+                with self._opening:
+                    self._layout = None
+                if not again:
+                    raise
+        raise AssertionError("unreachable")
+
+    def replace(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
+        """Writes rows in place of those with the same ids."""
+        # The upsert of Milvus Lite merges: metadata keys of the old row would stay and be found by filters. Its insert
+        # replaces rows, where that of a server would write them twice.
+        send = connection.client.insert if connection.lite else connection.client.upsert
+        send(self.name, rows, timeout=self.timeout)
+
+    def query(self, expression: str, output_fields: Sequence[str], **options: Any) -> list[Any]:
+        """Reads rows by a condition."""
+        rows = self.connection().client.query(
+            self.name,
+            filter=expression,
+            output_fields=list(output_fields),
+            consistency_level=self.consistency,
+            timeout=self.timeout,
+            **options,
+        )
+        return list(rows)
+
+    def query_ids(self, ids: Sequence[str], output_fields: Sequence[str]) -> Iterator[Any]:
+        """Reads rows by id, in any order, some at a time."""
+        for start in range(0, len(ids), PAGE):
+            yield from self.query(id_in(ids[start : start + PAGE]), output_fields)
+
+    def query_all(self, condition: str | bool, output_fields: Sequence[str]) -> Iterator[Any]:
+        """Reads all rows that match, ordered by id.
+
+        `MilvusClient.query_iterator` does the same, but writes ids into conditions without escaping them.
+        """
+        if condition is False:
+            return
+        after = f'{ID} != ""'
+        while True:
+            expression = after if condition is True else f"{condition} and {after}"
+            # "iterator" makes every Milvus return the rows with the smallest ids, in order.
+            rows = self.query(expression, output_fields, limit=PAGE, iterator="True")
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            after = f"{ID} > {quoted(rows[-1][ID])}"
+
+    def writing(self, connection: Connection) -> AbstractContextManager[Any]:
+        """Lets the writers to one Milvus Lite database take turns; servers sort that out themselves."""
+        return connection.writing if connection.lite else nullcontext()
+
+    @contextmanager
+    def translated(self, action: str) -> Iterator[None]:
+        """Turns the errors of a request into ours; after a lost connection the next request makes a new one."""
+        try:
+            with translated(f"{action} collection {self.name!r}", self.target.token):
+                yield
+        except ConnectionLostError:
+            with self._opening:
+                lost, self._connection, self._layout = self._connection, None, None
+            if lost is not None:
+                lost.close()
+            raise
+
+    def check_dimensions(self, layout: Layout, vectors: FloatArray) -> None:
+        """Refuses vectors of another length than the collection's.
+
+        Raises:
+            CollectionError: If the lengths differ.
+        """
+        if vectors.shape[1] != layout.dimensions:
+            raise CollectionError(
+                f"collection {self.name!r} holds vectors of {layout.dimensions} dimensions, got {vectors.shape[1]}: "
+                "use the model and dimension that it was written with, or another name, or drop it and ingest again"
+            )
+
+    def _create_bare(self, client: Any, dimensions: int) -> bool:
+        """Creates the collection without an index; `False` if somebody else was faster."""
+        schema = build_schema(dimensions)
+        try:
+            with self.translated("creating"):
+                client.create_collection(
+                    self.name, schema=schema, consistency_level=self.consistency, timeout=self.timeout
+                )
+        except StoreError:
+            if self.exists():
+                return False
+            raise
+        return True
+
+    def _create_index(self, client: Any) -> None:
+        with self.translated("indexing"):
+            index = client.prepare_index_params()
+            index.add_index(EMBEDDING, metric_type=self.metric, **self.index)
+            # Nothing to wait for: the collection is empty. And Milvus Lite lacks what pymilvus would ask while waiting.
+            client.create_index(self.name, index, timeout=self.timeout, sync=False)
+
+    def _open(self) -> Layout:
+        client = self.connection().client
+        with self.translated("reading the layout of"):
+            description = client.describe_collection(self.name, timeout=self.timeout)
+            index = self._index_description(client)
+        layout = read_layout(description, index, metric=self.metric)
+        try:
+            self._load()
+        except StoreError as error:
+            if not self.connection().lite or layout.index_type in LITE_INDEXES:
+                raise
+            raise CollectionError(
+                f"{error}: it was created with the index {layout.index_type}, which Milvus Lite can't load again. Drop "
+                f"that index and create one of {', '.join(LITE_INDEXES)}; the rows are intact"
+            ) from error
+        return layout
+
+    def _load(self) -> None:
+        """Loads the collection: after a restart it is there, but answers nothing.
+
+        Where Milvus Lite was killed in the middle of a flush, it has the rows of that flush twice afterwards, on disk
+        and in its log. The next flush puts that right, provided that nothing is written before.
+        """
+        connection = self.connection()
+        client = connection.client
+        with self.translated("loading"):
+            if not connection.lite or self._is_loaded(client):
+                client.load_collection(self.name, timeout=self.timeout)
+                return
+            with self.writing(connection):
+                if not self._is_loaded(client):
+                    client.load_collection(self.name, timeout=self.timeout)
+                    client.flush(self.name, timeout=self.timeout)
+
+    def _is_loaded(self, client: Any) -> bool:
+        return bool(client.get_load_state(self.name, timeout=self.timeout)["state"].name == "Loaded")
+
+    def _index_description(self, client: Any) -> Mapping[str, Any] | None:
+        """Describes the index on the vectors; waits a moment for it, because another process may be creating it."""
+        for _ in range(INDEX_POLLS):
+            names = client.list_indexes(self.name, field_name=EMBEDDING)
+            if names:
+                description: Mapping[str, Any] = client.describe_index(self.name, names[0], timeout=self.timeout)
+                return description
+            time.sleep(INDEX_POLL_SECONDS)
+        return None
