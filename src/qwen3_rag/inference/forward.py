@@ -36,7 +36,9 @@ def forward_pack(model: Any, pack: Pack, carried: KeyValues | None) -> tuple[Ten
     device = model.embed_tokens.weight.device
     hidden = model.embed_tokens(torch.tensor(pack.tokens, device=device))
     cos, sin = model.rotary_emb(hidden, torch.tensor([pack.positions], device=device))
-    current = _Pass(cos, sin, carried, slice(pack.carry.start, pack.carry.end) if pack.carry else None)
+    current = _Pass(
+        cos[0, :, None], sin[0, :, None], carried, slice(pack.carry.start, pack.carry.end) if pack.carry else None
+    )
     attend = attention_for(pack, device)
     for layer in model.layers[:-1]:
         hidden = current.layer(layer, hidden, attend)
@@ -50,7 +52,7 @@ class _Pass:
     """What the layers of one pass share.
 
     Attributes:
-        cos: Of the rotary embedding, `(1, T, d)`.
+        cos: Of the rotary embedding, `(T, 1, d)`.
         sin: Likewise.
         carried: Keys and values of a prefix from an earlier pack.
         carry: Which keys and values the next pack needs.
@@ -70,16 +72,18 @@ class _Pass:
         key, value = self._keys_and_values(attention, normed)
         cos, sin = self.cos, self.sin
         if rows is not None:
-            hidden, normed, cos, sin = hidden[rows], normed[rows], cos[:, rows], sin[:, rows]
-        query = _rotate(attention.q_norm(_heads(attention.q_proj(normed), attention.head_dim)), cos, sin)
+            hidden, normed, cos, sin = hidden[rows], normed[rows], cos[rows], sin[rows]
+        query = _rotate(attention.q_norm(_heads(attention.q_proj(normed), attention.head_dim)), cos, sin).transpose(
+            0, 1
+        )
         hidden = hidden + attention.o_proj(attend(query, key, value, attention.scaling))
         return hidden + layer.mlp(layer.post_attention_layernorm(hidden))  # type: ignore[no-any-return]
 
     def _keys_and_values(self, attention: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `(kv_heads, carried + T, d)`; keeps those that the next pack needs."""
         key = attention.k_norm(_heads(attention.k_proj(normed), attention.head_dim))
-        key = _rotate(key, self.cos, self.sin)
-        value = _heads(attention.v_proj(normed), attention.head_dim)
+        key = _rotate(key, self.cos, self.sin).transpose(0, 1)
+        value = _heads(attention.v_proj(normed), attention.head_dim).transpose(0, 1)
         if self.carried is not None:
             before = self.carried[attention.layer_idx]
             key, value = torch.cat((before[0], key), dim=1), torch.cat((before[1], value), dim=1)
@@ -89,10 +93,10 @@ class _Pass:
 
 
 def _heads(states: Tensor, width: int) -> Tensor:
-    """`(T, heads * d)` to `(heads, T, d)`."""
-    return states.view(len(states), -1, width).transpose(0, 1)
+    """`(T, heads * d)` to `(T, heads, d)`: the layout in which norm and rotation read memory in order."""
+    return states.view(len(states), -1, width)
 
 
 def _rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding."""
+    """Rotary position embedding of `(T, heads, d)`."""
     return states * cos + rotate_half(states) * sin  # type: ignore[no-any-return, no-untyped-call]
