@@ -76,12 +76,15 @@ class Passage:
         text: The text that is embedded and reranked.
         metadata: Whatever the caller wants back; never mutated.
         doc_id: Identifier of the document that the passage was cut from, if any.
+        node: What a LlamaIndex node holds beyond these: its class, relationships, excluded keys. Stored where
+            LlamaIndex's own readers look for it, and no concern of anybody else's.
     """
 
     id: str
     text: str
     metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     doc_id: str | None = None
+    node: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

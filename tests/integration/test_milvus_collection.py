@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,17 +23,24 @@ from qwen3_rag.errors import (
     UnsupportedError,
 )
 from qwen3_rag.milvus import MilvusCollection, Not, Or, records
-from qwen3_rag.milvus.session import PAGE
+from qwen3_rag.milvus.session import ROWS_PER_REQUEST as PAGE
 from qwen3_rag.types import Passage
 from tests.integration.milvus_support import lite_server, passages, vectors
 
 MiB = 2**20
 Opener = Callable[..., MilvusCollection]
-names = (f"c{i}" for i in count())
+names = (f"c{os.getpid()}_{i}" for i in count())
+
+
+lite_only = pytest.mark.skipif("MILVUS_TEST_URI" in os.environ, reason="about Milvus Lite")
 
 
 @pytest.fixture(scope="module")
 def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of Milvus Lite, or the server that `MILVUS_TEST_URI` names."""
+    if "MILVUS_TEST_URI" in os.environ:
+        yield os.environ["MILVUS_TEST_URI"]
+        return
     with lite_server(tmp_path_factory.mktemp("server") / "data") as uri:
         yield uri
 
@@ -179,7 +187,7 @@ values = st.recursive(
     doc_id=st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(lambda t: t != "None"),
 )
 def test_any_passage_survives(collection, metadata, text, id_, doc_id):
-    passage = Passage(id_, text, metadata, doc_id)
+    passage = Passage(id_, text, metadata, doc_id, {})
     collection.upsert([passage], [[1.0, 2.0]])
     assert collection.existing_ids([id_]) == {id_}
     (back,) = collection.get([id_])
@@ -442,6 +450,7 @@ def test_another_layout_is_refused_with_the_way_out(collection, uri):
 
 
 @pytest.mark.parametrize("kind", ["IVF_PQ", "HNSW_PQ", "DISKANN", "SCANN", "ivf_rabitq"])
+@lite_only
 def test_indexes_that_lite_could_not_load_again_are_refused(open_collection, kind):
     c = open_collection(index={"index_type": kind, "params": {}})
     with pytest.raises(UnsupportedError, match=kind.upper()):
@@ -461,6 +470,7 @@ def test_indexes_that_lite_could_not_load_again_are_refused(open_collection, kin
     ],
     ids=lambda i: i["index_type"],
 )
+@lite_only
 def test_every_allowed_index_survives_a_restart(open_collection, index):
     c = open_collection(index=index)
     c.upsert(passages(300), vectors(300))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
@@ -20,7 +19,7 @@ from qwen3_rag.milvus.expressions import compile_condition, id_in
 from qwen3_rag.milvus.filters import Filter, parse_filter
 from qwen3_rag.milvus.records import batches, to_passage, to_rows
 from qwen3_rag.milvus.schema import EMBEDDING, ID, OUTPUT_FIELDS, Layout
-from qwen3_rag.milvus.session import PAGE, Session
+from qwen3_rag.milvus.session import ROWS_PER_REQUEST, Session
 from qwen3_rag.types import FloatArray, Hit, Passage
 
 Metric: TypeAlias = Literal["COSINE", "IP"]
@@ -130,7 +129,6 @@ class MilvusCollection:
         matrix = checked_vectors(vectors, len(passages), metric=self._session.metric)
         if not passages:
             return
-        rows = to_rows(passages, matrix, self._session.layout() or Layout(matrix.shape[1]))
 
         def send(connection: Connection, layout: Layout) -> bool:
             self._session.check_dimensions(layout, matrix)
@@ -141,7 +139,8 @@ class MilvusCollection:
                 written += len(batch)
             return True
 
-        with self._session.writing(self._session.connection()):
+        with self._session.writing():
+            rows = to_rows(passages, matrix, self._session.layout() or Layout(matrix.shape[1]))
             while not self._session.run("writing to", False, send):
                 self._session.create(matrix.shape[1])
 
@@ -167,15 +166,14 @@ class MilvusCollection:
         unique = checked_ids(ids or ())
 
         def send(connection: Connection, _layout: Layout) -> int:
-            found = [row[ID] for row in self._session.query_ids(unique, [ID])]
-            found += [row[ID] for row in self._session.query_all(condition, [ID])]
-            found = list(dict.fromkeys(found))
-            for start in range(0, len(found), PAGE):
-                expression = id_in(found[start : start + PAGE])
+            found = [row[ID] for row in self._session.query_rows(unique, [ID])]
+            found += self._session.query_ids(condition)
+            for start in range(0, len(found), ROWS_PER_REQUEST):
+                expression = id_in(found[start : start + ROWS_PER_REQUEST])
                 connection.client.delete(self.name, filter=expression, timeout=self._session.timeout)
             return len(found)
 
-        with self._session.writing(self._session.connection()):
+        with self._session.writing():
             return self._session.run("deleting from", 0, send)
 
     def flush(self) -> None:
@@ -187,7 +185,7 @@ class MilvusCollection:
         def send(connection: Connection, _layout: Layout) -> None:
             connection.client.flush(self.name, timeout=self._session.timeout)
 
-        with self._session.writing(self._session.connection()):
+        with self._session.writing():
             self._session.run("flushing", None, send)
 
     def drop(self) -> None:
@@ -227,8 +225,7 @@ class MilvusCollection:
         unique = checked_ids(ids)
 
         def send(_connection: Connection, _layout: Layout) -> list[Passage]:
-            rows = {row[ID]: row for row in self._session.query_ids(unique, [ID, *OUTPUT_FIELDS])}
-            return [to_passage(id_, rows[id_]) for id_ in unique if id_ in rows]
+            return self._read(unique)
 
         return self._session.run("reading from", [], send)
 
@@ -237,7 +234,7 @@ class MilvusCollection:
         unique = checked_ids(ids)
 
         def send(_connection: Connection, _layout: Layout) -> set[str]:
-            return {row[ID] for row in self._session.query_ids(unique, [ID])}
+            return {row[ID] for row in self._session.query_rows(unique, [ID])}
 
         return self._session.run("reading from", set(), send)
 
@@ -253,8 +250,7 @@ class MilvusCollection:
         condition = _condition(filter)
 
         def send(_connection: Connection, _layout: Layout) -> list[Passage]:
-            rows = self._session.query_all(condition, [ID, *OUTPUT_FIELDS])
-            return [to_passage(row[ID], row) for row in islice(rows, limit)]
+            return self._read(self._session.query_ids(condition, limit))
 
         return self._session.run("reading from", [], send)
 
@@ -311,6 +307,10 @@ class MilvusCollection:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _read(self, ids: Sequence[str]) -> list[Passage]:
+        rows = {row[ID]: row for row in self._session.query_rows(ids, [ID, *OUTPUT_FIELDS])}
+        return [to_passage(id_, rows[id_]) for id_ in ids if id_ in rows]
 
     def _search(
         self,

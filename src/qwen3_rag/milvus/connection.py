@@ -78,12 +78,14 @@ class Connection:
         lite: Whether Milvus Lite answers, in this process or as a server.
         writing: Shared by all writers of this process to one database: Milvus Lite reports errors for writes that
             collide, even though it makes them.
+        may_follow_crash: Whether the process that had a Milvus Lite database open before may have been killed.
     """
 
     client: Any
     target: Target
     lite: bool
     writing: threading.RLock
+    may_follow_crash: bool
 
     def close(self) -> None:
         """Closes the client, and gives a local database back when nobody else in this process uses it."""
@@ -114,16 +116,17 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
     if target.path is None:
         with translated(f"connecting to {target.address!r}", target.token):
             client = pymilvus.MilvusClient(uri=target.address, **options)
-            return Connection(client, target, "lite" in client.get_server_version().lower(), _writing(target.address))
+            lite = client.get_server_version().startswith("milvus_lite")  # an old server says "2.3-lite"
+            return Connection(client, target, lite, _writing(target.address), may_follow_crash=lite)
     path = target.path.resolve()
-    _acquire(path)
+    may_follow_crash = _acquire(path)
     try:
         with translated(f"opening {str(path)!r}"):
             client = pymilvus.MilvusClient(uri=str(path), **options)
     except BaseException:
         _release(path)
         raise
-    return Connection(client, Target(target.address, path), lite=True, writing=_writing(str(path)))
+    return Connection(client, Target(target.address, path), True, _writing(str(path)), may_follow_crash)
 
 
 @dataclass(slots=True)
@@ -133,10 +136,12 @@ class _Database:
     Attributes:
         users: How many connections use it.
         ours: Whether we opened it; a database that the application had open before is not ours to close.
+        may_follow_crash: Whether there was a log, which a process that ends orderly takes away.
     """
 
     users: int
     ours: bool
+    may_follow_crash: bool
 
 
 _lock = threading.RLock()
@@ -149,8 +154,8 @@ def _writing(address: str) -> threading.RLock:
         return _writers.setdefault(address, threading.RLock())
 
 
-def _acquire(path: Path) -> None:
-    """Starts the database in this process, or joins it, and counts one user more."""
+def _acquire(path: Path) -> bool:
+    """Starts the database in this process, or joins it, counts one user more, and says whether a crash came before."""
     try:
         from milvus_lite.server_manager import server_manager_instance
     except ImportError as error:
@@ -159,12 +164,14 @@ def _acquire(path: Path) -> None:
         if path not in _databases:
             _check_path(path)
             ours = str(path) not in getattr(server_manager_instance, "_servers", {})
+            may_follow_crash = not ours or any(path.glob("**/wal/*"))
             with captured("milvus_lite.server_manager") as causes:
                 if server_manager_instance.start_and_get_uri(str(path)) is None:
                     cause = causes[-1] if causes else None
                     raise StoreConnectionError(f"can't open {str(path)!r}: {_reason(cause)}") from cause
-            _databases[path] = _Database(0, ours)
+            _databases[path] = _Database(0, ours, may_follow_crash)
         _databases[path].users += 1
+        return _databases[path].may_follow_crash
 
 
 def _release(path: Path) -> None:

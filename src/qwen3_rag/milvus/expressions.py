@@ -168,8 +168,10 @@ def _after_prefix(prefix: str) -> str | None:
     return stem[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)
 
 
-def _like(node: Compare, negated: bool) -> str:
+def _like(node: Compare, negated: bool) -> str | bool:
     pattern = node.value if node.op == "like" else f"%{node.value}%"
+    if not set(pattern) & set("%_"):  # Milvus 2.3 takes an empty pattern for one that matches everything
+        return _equal(Compare(node.key, "==", pattern), negated)
     condition = f"{_path(node.key)} like {quoted(re.sub('%+', '%', pattern))}"
     return _or_missing(node.key, f"not ({condition})") if negated else _if_there(node.key, condition)
 
@@ -197,7 +199,8 @@ def _exists(key: str, *, there: bool) -> str | bool:
         return f"{_path(key)} {'!=' if there else '=='} {quoted(NO_DOCUMENT)}"
     if key in OWN_FIELDS:
         return there
-    return f"{'' if there else 'not '}exists {_path(key)}"
+    # Without the parentheses servers take all that follows for what has to exist.
+    return f"(exists {_path(key)})" if there else f"(not (exists {_path(key)}))"
 
 
 _COMPILERS: Final[Mapping[str, Callable[[Compare, bool], str | bool]]] = {

@@ -43,13 +43,14 @@ def _is_loud(_record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def captured(logger_name: str) -> Iterator[list[BaseException]]:
-    """Collects the exceptions that a library logs and then drops, instead of letting this thread log them."""
+def captured(logger_name: str, *, any_thread: bool = False) -> Iterator[list[BaseException]]:
+    """Collects the exceptions that a library logs, instead of letting it log them in this thread or in any."""
     causes: list[BaseException] = []
     thread = threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
-        if record.thread != thread or not record.exc_info or record.exc_info[1] is None:
+        ours = any_thread or record.thread == thread
+        if not ours or not record.exc_info or record.exc_info[1] is None:
             return True
         causes.append(record.exc_info[1])
         return False

@@ -12,7 +12,7 @@ One meaning everywhere (Milvus Lite, Milvus servers, Zilliz Cloud):
   string where a number was asked, a list, a dict) matches neither.
 * `like` matches strings as a whole: `%` stands for any run of characters, `_` for exactly one. There is no portable
   escape, so a backslash in a pattern is refused. `substring` looks for a literal and refuses `%`, `_` and `\`;
-  `prefix` takes any string.
+  `prefix` takes any string. Servers before Milvus 2.4 know only patterns that end with their one `%`.
 * `contains`, `contains_any` and `contains_all` look into lists; a string is no list, even if it reads like JSON.
 * `And()` matches everything and `Or()` nothing, as `all([])` and `any([])`; `in []` matches nothing.
 * Booleans are values of their own. Milvus Lite alone takes `True` for `1` and `False` for `0` (as Python does), so

@@ -39,6 +39,22 @@ BATCH_BYTES: Final = 16 * 2**20
 """A quarter of what a Milvus server takes in one message by default."""
 MAX_METADATA_DEPTH: Final = 32
 
+_APART: Final = frozenset({"id_", "text", "text_resource", "metadata", "embedding"})
+"""Parts of a node that a passage has under names of its own."""
+_ABSENT: Final = object()
+TEXT_NODE: Final = "TextNode"
+_TEXT_NODE_DEFAULTS: Final[Mapping[str, Any]] = {
+    "embedding": None,
+    "excluded_embed_metadata_keys": [],
+    "excluded_llm_metadata_keys": [],
+    "metadata_template": "{key}: {value}",
+    "metadata_separator": "\n",
+    "text": "",
+    "mimetype": "text/plain",
+    "start_char_idx": None,
+    "end_char_idx": None,
+    "text_template": "{metadata_str}\n\n{content}",
+}
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -85,23 +101,28 @@ def batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def to_passage(id: str, fields: Mapping[str, Any]) -> Passage:  # noqa: A002 - the name of the field
     """Turns a row that Milvus returned into a passage, whichever tool wrote it."""
-    document = fields.get(DOC_ID)
+    given = fields.get(DOC_ID)
+    document = None if given in (None, "", NO_DOCUMENT) else given
+    content = _content(fields)
+    metadata = content.get("metadata")
+    if metadata is None:
+        metadata = {key: value for key, value in fields.items() if key not in HIDDEN}
     return Passage(
         id=id,
         text=fields.get(TEXT) or "",
-        metadata=_metadata(fields),
-        doc_id=None if document in (None, "", NO_DOCUMENT) else document,
+        metadata=metadata,
+        doc_id=document,
+        node=_beyond(content, document),
     )
 
 
-def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _content(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The node inside the envelope; empty where there is no envelope, or none that is LlamaIndex's."""
     try:
-        metadata = json.loads(fields[NODE_CONTENT])["metadata"]
-    except (KeyError, TypeError, ValueError):  # no envelope, or none that is LlamaIndex's
-        metadata = None
-    if isinstance(metadata, dict):
-        return metadata
-    return {key: value for key, value in fields.items() if key not in HIDDEN}
+        content = json.loads(fields[NODE_CONTENT])
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("metadata"), dict) else {}
 
 
 def _dynamic(passage: Passage) -> dict[str, Any]:
@@ -126,27 +147,36 @@ def _needs_shadow(key: str, value: Any) -> bool:
 
 
 def _envelope(passage: Passage) -> dict[str, Any]:
-    """What `node_to_metadata_dict` of LlamaIndex 0.14 writes for a `TextNode` with this id, metadata and document."""
+    """What `node_to_metadata_dict` of LlamaIndex 0.14 writes for a node with this id, metadata and document."""
+    document = passage.doc_id
+    node = _node(passage)
+    names = dict.fromkeys(("document_id", DOC_ID, "ref_doc_id"), NO_DOCUMENT if document is None else document)
+    return {NODE_CONTENT: _compact(node), "_node_type": node["class_name"], **names}
+
+
+def _node(passage: Passage) -> dict[str, Any]:
+    """The node as JSON has it: a `TextNode`, as far as the passage says nothing else."""
     document = passage.doc_id
     source: dict[str, Any] = {"node_id": document, "node_type": None, "metadata": {}, "hash": None}
-    node: dict[str, Any] = {
+    relationships = {} if document is None else {"1": source | {"class_name": "RelatedNodeInfo"}}
+    node = {
         "id_": passage.id,
-        "embedding": None,
         "metadata": dict(passage.metadata),
-        "excluded_embed_metadata_keys": [],
-        "excluded_llm_metadata_keys": [],
-        "relationships": {} if document is None else {"1": source | {"class_name": "RelatedNodeInfo"}},
-        "metadata_template": "{key}: {value}",
-        "metadata_separator": "\n",
-        "text": "",
-        "mimetype": "text/plain",
-        "start_char_idx": None,
-        "end_char_idx": None,
-        "text_template": "{metadata_str}\n\n{content}",
-        "class_name": "TextNode",
+        "relationships": relationships,
+        "class_name": TEXT_NODE,
     }
-    names = dict.fromkeys(("document_id", DOC_ID, "ref_doc_id"), NO_DOCUMENT if document is None else document)
-    return {NODE_CONTENT: _compact(node), "_node_type": "TextNode", **names}
+    if passage.node.get("class_name", TEXT_NODE) == TEXT_NODE:
+        node |= _TEXT_NODE_DEFAULTS
+    return node | dict(passage.node)
+
+
+def _beyond(content: Mapping[str, Any], document: str | None) -> dict[str, Any]:
+    """What a node holds that a passage does not: the reverse of `_node`."""
+    kind = content.get("class_name", TEXT_NODE)
+    plain = _node(Passage("", "", {}, document, {"class_name": kind}))
+    if kind != TEXT_NODE:
+        del plain["class_name"]
+    return {key: value for key, value in content.items() if key not in _APART and value != plain.get(key, _ABSENT)}
 
 
 def _compact(value: Any) -> str:
@@ -166,6 +196,9 @@ def _check_passage(passage: Passage, layout: Layout) -> None:
     if not isinstance(passage.metadata, Mapping):
         raise InputError(f"{where}: its metadata is {type(passage.metadata).__name__}, expected a mapping")
     _check_json(dict(passage.metadata), f"{where}: metadata")
+    _check_json(dict(passage.node), f"{where}: node")
+    if taken := sorted(_APART & passage.node.keys()):
+        raise InputError(f"{where}: node can't have {', '.join(map(repr, taken))}: the passage has its own")
 
 
 def _check_text(value: Any, limit: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""One collection while it is open: connected, created or checked, loaded; and the requests that all else is made of."""
+"""One collection while it is open: connected, created or checked, loaded; and the requests all else is made of."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from qwen3_rag.errors import CollectionError, StoreError, UnsupportedError
 from qwen3_rag.milvus.connection import Connection, Target, connect
 from qwen3_rag.milvus.expressions import id_in, quoted
 from qwen3_rag.milvus.failures import ConnectionLostError, translated
+from qwen3_rag.milvus.recovery import LITE_INDEXES, load_after_restart
 from qwen3_rag.milvus.schema import EMBEDDING, ID, Layout, build_schema, read_layout
 from qwen3_rag.types import FloatArray
 
-LITE_INDEXES: Final = ("HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "FLAT", "AUTOINDEX")
-"""What Milvus Lite can load again. It accepts others, works until the restart, and then can't open the collection."""
-PAGE: Final = 500
-"""Ids or rows per request when reading without a vector."""
+ROWS_PER_REQUEST: Final = 500
+"""When reading rows by id."""
+IDS_PER_REQUEST: Final = 10_000
+"""When reading ids by condition; a server returns at most 16,384 rows at once."""
 INDEX_POLLS: Final = 10
 INDEX_POLL_SECONDS: Final = 0.1
 
@@ -65,7 +66,7 @@ class Session:
         connection = self._connection
         if connection is None:
             return
-        with self.writing(connection), self._opening:
+        with self._writing(connection), self._opening:
             if self._connection is connection:
                 self._connection = self._layout = None
                 connection.close()
@@ -80,7 +81,8 @@ class Session:
         """The layout of the collection, which is then loaded; `None` if it does not exist."""
         layout = self._layout
         if layout is None and self.exists():
-            layout = self._layout = self._open()  # if two threads come here, they both find the same
+            with self.translated("opening"):
+                layout = self._layout = self._open(self.connection())  # two threads at once both find the same
         return layout
 
     def create(self, dimensions: int) -> Layout:
@@ -91,32 +93,32 @@ class Session:
                 f"Milvus Lite can't load an index of type {self.index['index_type']!r} after a restart; use one of "
                 f"{', '.join(LITE_INDEXES)}"
             )
-        with self.writing(connection), self._opening:
+        with self._writing(connection), self._opening:
             if self.layout() is None and self._create_bare(connection.client, dimensions):
                 try:
-                    self._create_index(connection.client)
-                    self._layout = self._open()
+                    with self.translated("indexing"):
+                        self._create_index(connection.client)
+                    self.layout()
                 except BaseException as error:
-                    try:
-                        self.drop()
-                    except StoreError as second:
-                        error.add_note(f"And what had been created so far could not be dropped: {second}")
+                    self._drop_after(error)
                     raise
             layout = self.layout()
             if layout is None:
-                raise CollectionError(
-                    f"collection {self.name!r} was dropped by somebody else while it was being created"
-                )
+                raise CollectionError(f"collection {self.name!r} was dropped by somebody else while it was created")
             return layout
 
     def drop(self) -> None:
         """Drops the collection if it exists."""
         connection = self.connection()
-        with self.writing(connection), self._opening:
+        with self._writing(connection), self._opening:
             if self.exists():
                 with self.translated("dropping"):
                     connection.client.drop_collection(self.name, timeout=self.timeout)
             self._layout = None
+
+    def writing(self) -> AbstractContextManager[Any]:
+        """Lets the writers to one Milvus Lite database take turns; servers sort that out themselves."""
+        return self._writing(self.connection())
 
     def run(self, action: str, absent: T, request: Callable[[Connection, Layout], T]) -> T:
         """Sends a request to the open collection.
@@ -132,19 +134,11 @@ class Session:
         Returns:
             What the request returned, or `absent`.
         """
-        for again in (True, False):
-            connection, layout = self.connection(), self.layout()
-            if layout is None:
-                return absent
-            try:
-                with self.translated(action):
-                    return request(connection, layout)
-            except CollectionError:
-                with self._opening:
-                    self._layout = None
-                if not again:
-                    raise
-        raise AssertionError("unreachable")
+        try:
+            return self._run(action, absent, request)
+        except CollectionError:
+            self._layout = None
+            return self._run(action, absent, request)
 
     def replace(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         """Writes rows in place of those with the same ids."""
@@ -165,31 +159,40 @@ class Session:
         )
         return list(rows)
 
-    def query_ids(self, ids: Sequence[str], output_fields: Sequence[str]) -> Iterator[Any]:
-        """Reads rows by id, in any order, some at a time."""
-        for start in range(0, len(ids), PAGE):
-            yield from self.query(id_in(ids[start : start + PAGE]), output_fields)
+    def query_rows(self, ids: Sequence[str], output_fields: Sequence[str]) -> Iterator[Any]:
+        """Reads rows by id, in no order, some at a time."""
+        for start in range(0, len(ids), ROWS_PER_REQUEST):
+            yield from self.query(id_in(ids[start : start + ROWS_PER_REQUEST]), output_fields)
 
-    def query_all(self, condition: str | bool, output_fields: Sequence[str]) -> Iterator[Any]:
-        """Reads all rows that match, ordered by id.
+    def query_ids(self, condition: str | bool, limit: int | None = None) -> list[str]:
+        """Reads the ids of the rows that match, in order: all of them, or the first `limit`.
 
         `MilvusClient.query_iterator` does the same, but writes ids into conditions without escaping them.
         """
-        if condition is False:
-            return
+        ids: dict[str, None] = {}
         after = f'{ID} != ""'
-        while True:
+        page = IDS_PER_REQUEST if limit is None else min(limit, IDS_PER_REQUEST)
+        while condition is not False and (limit is None or len(ids) < limit):
             expression = after if condition is True else f"{condition} and {after}"
             # "iterator" makes every Milvus return the rows with the smallest ids, in order.
-            rows = self.query(expression, output_fields, limit=PAGE, iterator="True")
-            yield from rows
-            if len(rows) < PAGE:
-                return
-            after = f"{ID} > {quoted(rows[-1][ID])}"
+            found = [row[ID] for row in self.query(expression, [ID], limit=page, iterator="True")]
+            ids |= dict.fromkeys(found)
+            if len(found) < page:
+                break
+            after = f"{ID} > {quoted(found[-1])}"
+        return list(ids)[:limit]
 
-    def writing(self, connection: Connection) -> AbstractContextManager[Any]:
-        """Lets the writers to one Milvus Lite database take turns; servers sort that out themselves."""
-        return connection.writing if connection.lite else nullcontext()
+    def check_dimensions(self, layout: Layout, vectors: FloatArray) -> None:
+        """Refuses vectors of another length than the collection's.
+
+        Raises:
+            CollectionError: If the lengths differ.
+        """
+        if vectors.shape[1] != layout.dimensions:
+            raise CollectionError(
+                f"collection {self.name!r} holds vectors of {layout.dimensions} dimensions, got {vectors.shape[1]}: "
+                "use the model and dimension that it was written with, or another name, or drop it and ingest again"
+            )
 
     @contextmanager
     def translated(self, action: str) -> Iterator[None]:
@@ -204,17 +207,15 @@ class Session:
                 lost.close()
             raise
 
-    def check_dimensions(self, layout: Layout, vectors: FloatArray) -> None:
-        """Refuses vectors of another length than the collection's.
+    def _run(self, action: str, absent: T, request: Callable[[Connection, Layout], T]) -> T:
+        connection, layout = self.connection(), self.layout()
+        if layout is None:
+            return absent
+        with self.translated(action):
+            return request(connection, layout)
 
-        Raises:
-            CollectionError: If the lengths differ.
-        """
-        if vectors.shape[1] != layout.dimensions:
-            raise CollectionError(
-                f"collection {self.name!r} holds vectors of {layout.dimensions} dimensions, got {vectors.shape[1]}: "
-                "use the model and dimension that it was written with, or another name, or drop it and ingest again"
-            )
+    def _writing(self, connection: Connection) -> AbstractContextManager[Any]:
+        return connection.writing if connection.lite else nullcontext()
 
     def _create_bare(self, client: Any, dimensions: int) -> bool:
         """Creates the collection without an index; `False` if somebody else was faster."""
@@ -230,51 +231,38 @@ class Session:
             raise
         return True
 
-    def _create_index(self, client: Any) -> None:
-        with self.translated("indexing"):
-            index = client.prepare_index_params()
-            index.add_index(EMBEDDING, metric_type=self.metric, **self.index)
-            # Nothing to wait for: the collection is empty. And Milvus Lite lacks what pymilvus would ask while waiting.
-            client.create_index(self.name, index, timeout=self.timeout, sync=False)
-
-    def _open(self) -> Layout:
-        client = self.connection().client
-        with self.translated("reading the layout of"):
-            description = client.describe_collection(self.name, timeout=self.timeout)
-            index = self._index_description(client)
-        layout = read_layout(description, index, metric=self.metric)
+    def _drop_after(self, error: BaseException) -> None:
         try:
-            self._load()
-        except StoreError as error:
-            if not self.connection().lite or layout.index_type in LITE_INDEXES:
-                raise
-            raise CollectionError(
-                f"{error}: it was created with the index {layout.index_type}, which Milvus Lite can't load again. Drop "
-                f"that index and create one of {', '.join(LITE_INDEXES)}; the rows are intact"
-            ) from error
-        return layout
+            self.drop()
+        except StoreError as second:
+            error.add_note(f"What had been created so far could not be dropped: {second}")
 
-    def _load(self) -> None:
-        """Loads the collection: after a restart it is there, but answers nothing.
+    def _create_index(self, client: Any) -> None:
+        index = client.prepare_index_params()
+        index.add_index(EMBEDDING, metric_type=self.metric, **self.index)
+        # Nothing to wait for: the collection is empty. And Milvus Lite lacks what pymilvus would ask while waiting.
+        client.create_index(self.name, index, timeout=self.timeout, sync=False)
 
-        Where Milvus Lite was killed in the middle of a flush, it has the rows of that flush twice afterwards, on disk
-        and in its log. The next flush puts that right, provided that nothing is written before.
-        """
-        connection = self.connection()
+    def _open(self, connection: Connection) -> Layout:
         client = connection.client
-        with self.translated("loading"):
-            if not connection.lite or self._is_loaded(client):
-                client.load_collection(self.name, timeout=self.timeout)
-                return
-            with self.writing(connection):
-                if not self._is_loaded(client):
-                    client.load_collection(self.name, timeout=self.timeout)
-                    client.flush(self.name, timeout=self.timeout)
+        description = client.describe_collection(self.name, timeout=self.timeout)
+        layout = read_layout(description, self._describe_index(client), metric=self.metric)
+        # A collection that was reopened is there, but answers nothing until it is loaded.
+        if not connection.lite or self._is_loaded(client):
+            client.load_collection(self.name, timeout=self.timeout)
+            return layout
+        with connection.writing:
+            if not self._is_loaded(client):
+                same = layout.index_type == self.index["index_type"]
+                params = self.index["params"] if same else {}
+                index = {"index_type": layout.index_type, "metric_type": self.metric, "params": params}
+                load_after_restart(connection, self.name, layout, index)
+        return layout
 
     def _is_loaded(self, client: Any) -> bool:
         return bool(client.get_load_state(self.name, timeout=self.timeout)["state"].name == "Loaded")
 
-    def _index_description(self, client: Any) -> Mapping[str, Any] | None:
+    def _describe_index(self, client: Any) -> Mapping[str, Any] | None:
         """Describes the index on the vectors; waits a moment for it, because another process may be creating it."""
         for _ in range(INDEX_POLLS):
             names = client.list_indexes(self.name, field_name=EMBEDDING)

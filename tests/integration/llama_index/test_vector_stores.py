@@ -197,11 +197,11 @@ def test_nodes_come_back_as_they_were(store):
 
 
 def test_passages_of_other_tools_are_text_nodes(store):
-    passages = [Passage("p", "text", {"lang": "de"}, "doc"), Passage("q", "text", {"_llama_index": "mine"})]
+    passages = [Passage("p", "text", {"lang": "de"}, "doc"), Passage("q", "text", {"_node_content": "mine"})]
     store.client.upsert(passages, [UNIT[0], UNIT[1]])
     first, second = store.get_nodes(["p", "q"])
     assert (type(first), first.text, first.metadata, first.ref_doc_id) == (TextNode, "text", {"lang": "de"}, "doc")
-    assert (second.metadata, second.ref_doc_id) == ({"_llama_index": "mine"}, None)
+    assert (second.metadata, second.ref_doc_id) == ({"_node_content": "mine"}, None)
 
 
 def test_a_node_replaces_the_one_with_its_id(store):
@@ -217,7 +217,6 @@ def test_what_cannot_be_stored_is_refused_whole(store):
     unembedded.embedding = None
     for bad, message in [
         (unembedded, "'n2' has no embedding"),
-        (node(2, metadata={"_llama_index": 1}), "'n2'.*'_llama_index'"),
         (node(2, metadata={"when": np.float32(1)}), "n2.*when"),
         (node(2, text="x" * 70_000), "n2.*70000 bytes"),
     ]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 
-from qwen3_rag.llama_index.nodes import NODE, to_node, to_passage
+from qwen3_rag.llama_index.nodes import to_node, to_passage
 from qwen3_rag.types import Passage
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -22,7 +22,7 @@ related = st.builds(
         TextNode,
         id_=text,
         text=text,
-        metadata=st.dictionaries(text.filter(lambda key: key != NODE), json_value, max_size=4),
+        metadata=st.dictionaries(text, json_value, max_size=4),
         relationships=st.dictionaries(
             st.sampled_from([NodeRelationship.SOURCE, NodeRelationship.PREVIOUS, NodeRelationship.NEXT]), related
         ),
