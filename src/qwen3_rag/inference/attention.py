@@ -34,12 +34,13 @@ def segment_attention(pack: Pack) -> Attention:
     """Attention by one SDPA call per segment; the path of the CPU and of every device without one of its own."""
     masks: dict[tuple[int, int], Tensor] = {}
 
-    def mask(segment: Segment, device: torch.device) -> Tensor | None:
+    def mask(segment: Segment, like: Tensor) -> Tensor | None:
         if not len(segment.prefix):
             return None  # plain causal
         shape = (len(segment.span), len(segment.prefix))
         if shape not in masks:  # every layer asks again, and equal lengths share one
-            masks[shape] = torch.ones(shape[0], sum(shape), dtype=torch.bool, device=device).tril(shape[1])
+            # Added, not boolean: SDPA would turn a boolean mask into this in every call.
+            masks[shape] = like.new_full((shape[0], sum(shape)), float("-inf")).triu(shape[1] + 1)
         return masks[shape]
 
     def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -47,7 +48,7 @@ def segment_attention(pack: Pack) -> Attention:
         out = query.new_empty(length, heads, width)
         for segment in pack.segments:
             rows = slice(segment.span.start - pack.carried, segment.span.end - pack.carried)
-            bias = mask(segment, query.device)
+            bias = mask(segment, query)
             seen = F.scaled_dot_product_attention(
                 query[None, :, rows],
                 _keys_of(segment, key),
