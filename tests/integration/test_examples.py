@@ -55,7 +55,7 @@ PROGRAMS = [block for block in README_BLOCKS if block.language == "python"]
 README_COMMANDS = [
     command
     for block in README_BLOCKS
-    if block.language in {"bash", "sh", "console"}
+    if block.language in {"bash", "sh", "shell", "console"}
     for command in commands(block.code)
 ]
 

@@ -156,7 +156,7 @@ def demo(
         with place.open() as opened:
             for question in QUESTIONS:
                 typer.echo(f"\nQ: {question}")
-                view.show_found(steps.find(steps.Search(question, k=5), opened, embedder, second), passages=1)
+                view.show_found(steps.find(steps.Search(question, k=10), opened, embedder, second), passages=1)
 
 
 def _ingest(paths: Iterable[Path], place: steps.Place, embedder: Embedder) -> IngestReport:

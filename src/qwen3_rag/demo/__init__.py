@@ -8,8 +8,8 @@ CORPUS = Path(__file__).parent / "corpus"
 """Folder of the Markdown files."""
 
 QUESTIONS = (
-    "Do I need Docker, or is a file on my disk enough?",
-    "Why look at the candidates a second time with a slower model?",
-    "怎样知道检索得好不好？",
+    "What happens if two programs open the same file?",
+    "Can I turn off thinking?",
+    "怎样把长文档切分成段落？",
 )
-"""Three questions that use other words than their answers."""
+"""Three questions that use other words than their answers; chosen because reranking visibly helps them."""
