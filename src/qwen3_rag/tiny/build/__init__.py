@@ -1,0 +1,1 @@
+"""Builds the bundled tiny models from pinned sources; not part of the installed package."""
