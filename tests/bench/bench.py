@@ -1,7 +1,8 @@
 """Side by side on one machine, in one run: the official sample, sentence-transformers, and this package.
 
 A random-weight Qwen3 0.6B with the real vocabulary: what is computed does not depend on the weights' values. Every contender
-runs in a process of its own, so that its peak memory is its own. Run by `make bench`.
+lives in a process of its own, so that its peak memory is its own, and the contenders take turns, so that a machine whose speed
+drifts does so for all of them. Run by `make bench`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import torch
 
 QUERY = "How is data stored in milvus?"
 RERANK, EMBED = "rerank", "embed"
+OURS = "qwen3-rag"
+PACK_TOKENS = 1024  # what the memory of a common machine gives
 SHAPE = {
     "hidden_size": 1024,
     "intermediate_size": 3072,
@@ -96,15 +99,44 @@ def cross_encoder_rerank(folder: Path) -> tuple[Callable[[], Any], Any]:
 
 
 def our_rerank(folder: Path) -> tuple[Callable[[], Any], Any]:
-    from qwen3_rag import LocalReranker
-
-    reranker = LocalReranker(folder, dtype="bfloat16", pack_tokens=_pack()).warm_up()
+    reranker = _reranker(folder)
     texts = documents()
 
     def run() -> Any:
         return reranker.rerank(QUERY, texts).scores.tolist()
 
     return run, reranker._ready().loaded.decoder
+
+
+def rerank_products(folder: Path) -> tuple[Callable[[], Any], Any]:
+    """The matrix products of our reranking alone: the ceiling."""
+    reranker = _reranker(folder)
+    result = reranker.rerank(QUERY, documents())
+    decoder = reranker._ready().loaded.decoder
+    return products(decoder, result.tokens, result.scores.tolist()), decoder
+
+
+def _reranker(folder: Path) -> Any:
+    from qwen3_rag import LocalReranker
+
+    return LocalReranker(folder, dtype="bfloat16", pack_tokens=_pack()).warm_up()
+
+
+def products(decoder: Any, tokens: int, result: Any) -> Callable[[], Any]:
+    """Multiplies noise with every linear layer of a decoder, for so many tokens, at our pack size."""
+    linears = [m for m in decoder.layers.modules() if isinstance(m, torch.nn.Linear)]
+    whole, rest = divmod(tokens, _pack() or PACK_TOKENS)
+    lengths = [_pack() or PACK_TOKENS] * whole + [rest] * bool(rest)
+
+    @torch.inference_mode()
+    def run() -> Any:
+        for length in lengths:
+            noise = {m.in_features: torch.randn(length, m.in_features, dtype=torch.bfloat16) for m in linears[:7]}
+            for linear in linears:
+                linear(noise[linear.in_features])
+        return result
+
+    return run
 
 
 def sentence_transformer_embed(folder: Path, batch: int = 32) -> tuple[Callable[[], Any], Any]:
@@ -116,15 +148,27 @@ def sentence_transformer_embed(folder: Path, batch: int = 32) -> tuple[Callable[
 
 
 def our_embed(folder: Path) -> tuple[Callable[[], Any], Any]:
-    from qwen3_rag import LocalEmbedder
-
-    embedder = LocalEmbedder(folder, dtype="bfloat16", pack_tokens=_pack()).warm_up()
+    embedder = _embedder(folder)
     texts = corpus()
 
     def run() -> Any:
         return embedder.embed_documents(texts).vectors.tolist()
 
     return run, embedder._ready().loaded.decoder
+
+
+def embed_products(folder: Path) -> tuple[Callable[[], Any], Any]:
+    """The matrix products of our embedding alone: the ceiling."""
+    embedder = _embedder(folder)
+    result = embedder.embed_documents(corpus())
+    decoder = embedder._ready().loaded.decoder
+    return products(decoder, result.tokens, result.vectors.tolist()), decoder
+
+
+def _embedder(folder: Path) -> Any:
+    from qwen3_rag import LocalEmbedder
+
+    return LocalEmbedder(folder, dtype="bfloat16", pack_tokens=_pack()).warm_up()
 
 
 def _pack() -> int | None:
@@ -135,13 +179,15 @@ def _pack() -> int | None:
 CONTENDERS: dict[str, tuple[str, Callable[[Path], tuple[Callable[[], Any], Any]]]] = {
     "tutorial": (RERANK, official_rerank),
     "sentence-transformers": (RERANK, cross_encoder_rerank),
-    "qwen3-rag": (RERANK, our_rerank),
+    "linear layers of qwen3-rag alone": (RERANK, rerank_products),
+    OURS: (RERANK, our_rerank),
     "sentence-transformers, batch 32 (default)": (EMBED, sentence_transformer_embed),
     **{
         f"sentence-transformers, batch {n}": (EMBED, lambda folder, n=n: sentence_transformer_embed(folder, n))
         for n in (1, 2, 4, 8)
     },
-    "qwen3-rag ": (EMBED, our_embed),
+    "linear layers of qwen3-rag alone ": (EMBED, embed_products),
+    f"{OURS} ": (EMBED, our_embed),
 }
 
 
@@ -153,40 +199,65 @@ def memory(name: str) -> int:
     return 0
 
 
-def worker(name: str, folder: Path, runs: int) -> dict[str, Any]:
-    """Times one contender; the peak is what it takes beyond the weights, first run included."""
-    kind, make = CONTENDERS[name]
-    run, model = make(folder)
+def worker(name: str, folder: Path) -> None:
+    """Serves one contender: says peak memory and results of a first run, then a time for every line it reads."""
+    run, model = CONTENDERS[name][1](folder)
     for weights in model.parameters():  # they are mapped from the file: bring them in
         weights.detach().sum()
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
     result = run()
     peak = memory("VmHWM") - before
-    times = []
-    for _ in range(runs):
+    print(json.dumps({"peak": peak, "values": torch.tensor(result).flatten()[:4000].tolist()}), flush=True)
+    for _ in sys.stdin:
         start = time.perf_counter()
-        result = run()
-        times.append(time.perf_counter() - start)
-    values = torch.tensor(result).flatten()[:4000].tolist()
-    return {"name": name.strip(), "kind": kind, "seconds": statistics.median(times), "peak": peak, "values": values}
+        run()
+        print(json.dumps(time.perf_counter() - start), flush=True)
 
 
-def linear_layers(folder: Path, tokens: int) -> float:
-    """Tokens per second of the decoder's matrix products alone, at a pack size."""
-    from transformers import AutoModel
+class Contender:
+    """A worker's process; `peak` is what its first run takes beyond the weights, `seconds` are the timed runs."""
 
-    model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16)
-    linears = [m for m in model.layers.modules() if isinstance(m, torch.nn.Linear)]
-    inputs = {m.in_features: torch.randn(tokens, m.in_features, dtype=torch.bfloat16) for m in linears}
-    times = []
-    with torch.inference_mode():
-        for _ in range(4):
-            start = time.perf_counter()
-            for linear in linears:
-                linear(inputs[linear.in_features])
-            times.append(time.perf_counter() - start)
-    return tokens / statistics.median(times[1:])
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self.name, self.kind, self.seconds = name.strip(), CONTENDERS[name][0], list[float]()
+        command = [sys.executable, __file__, "--worker", name, "--folder", str(options.folder)]
+        command += ["--layers", str(options.layers)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        first = self.answer()
+        self.peak, self.values = first["peak"], torch.tensor(first["values"])
+
+    def answer(self) -> Any:
+        while line := self.process.stdout.readline():
+            try:
+                return json.loads(line)
+            except ValueError:  # a library talks
+                print(line, end="", file=sys.stderr)
+        raise SystemExit(f"{self.name} ended with {self.process.wait()}")
+
+    def run(self) -> None:
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        self.seconds.append(self.answer())
+        print(f"{self.kind}, {self.name}: {self.seconds[-1]:.2f} s", file=sys.stderr)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def race(kind: str, options: argparse.Namespace) -> list[Contender]:
+    """Lets all contenders of a kind take turns."""
+    names = [name for name, (its, _make) in CONTENDERS.items() if its == kind and options.only in f"{name} {its}"]
+    field = [Contender(name, options) for name in names]
+    for _ in range(options.runs):
+        for contender in field:
+            contender.run()
+    for contender in field:
+        contender.close()
+    # A race between different results would mean nothing.
+    worst = max((float((c.values - field[-1].values).abs().max()) for c in field), default=0.0)
+    print(f"{kind}: largest difference between contenders {worst:.1e}")
+    return field
 
 
 def token_counts() -> dict[str, int]:
@@ -202,52 +273,40 @@ def token_counts() -> dict[str, int]:
     }
 
 
-def table(rows: list[dict[str, Any]], counts: dict[str, int], linear: float) -> None:
-    for kind, title in ((RERANK, f"Rerank {len(documents())} passages"), (EMBED, f"Embed {len(corpus())} passages")):
-        ours = next(r for r in rows if r["kind"] == kind and r["name"] == "qwen3-rag")
-        print(f"\n{title} ({counts[kind]} tokens as asked), bfloat16, {torch.get_num_threads()} threads")
-        print(f"{'':44}{'seconds':>9}{'tok/s':>8}{'x ours':>8}{'memory':>10}{'x ours':>8}")
-        for row in (r for r in rows if r["kind"] == kind):
-            mib = row["peak"] / 2**20
-            print(
-                f"{row['name']:44}{row['seconds']:9.2f}{counts[kind] / row['seconds']:8.0f}"
-                f"{row['seconds'] / ours['seconds']:8.2f}{mib:8.0f} M{row['peak'] / ours['peak']:8.2f}"
-            )
-    processed = next(r for r in rows if r["kind"] == EMBED and r["name"] == "qwen3-rag")
-    speed = counts[EMBED] / processed["seconds"]
+def table(field: list[Contender], title: str, tokens: int) -> None:
+    """Medians; the ratios are medians over the rounds, each round compared with itself."""
+    ours = field[-1]
     print(
-        f"\nlinear layers alone at this pack size: {linear:.0f} tok/s; embedding reaches {speed / linear:.0%} of that"
+        f"\n{title} ({tokens} tokens as asked), bfloat16, {torch.get_num_threads()} threads, {len(ours.seconds)} rounds"
     )
+    print(f"{'':44}{'seconds':>9}{'tok/s':>8}{'x ours':>8}{'memory':>10}{'x ours':>8}")
+    for it in field:
+        seconds = statistics.median(it.seconds)
+        ratio = statistics.median(a / b for a, b in zip(it.seconds, ours.seconds, strict=True))
+        memory_ratio = it.peak / ours.peak
+        print(
+            f"{it.name:44}{seconds:9.2f}{tokens / seconds:8.0f}{ratio:8.2f}{it.peak / 2**20:8.0f} M{memory_ratio:8.2f}"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(".cache/bench"), help="where the random models lie")
     parser.add_argument("--layers", type=int, default=28, help="fewer for a quick look; the table is for 28")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="timed rounds after one that warms up")
     parser.add_argument("--only", default="", help="run contenders whose name or kind contains this")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folders = models(options.folder, options.layers)
     if options.worker:
-        kind = CONTENDERS[options.worker][0]
-        print(json.dumps(worker(options.worker, folders[kind], options.runs)))
+        worker(options.worker, folders[CONTENDERS[options.worker][0]])
         return
-    rows = []
-    for name, (kind, _make) in CONTENDERS.items():
-        if options.only not in f"{name} {kind}":
-            continue
-        command = [sys.executable, __file__, "--worker", name, "--folder", str(options.folder)]
-        command += ["--layers", str(options.layers), "--runs", str(options.runs)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"{rows[-1]['name']}: {rows[-1]['seconds']:.2f} s", file=sys.stderr)
-    for kind in (RERANK, EMBED):  # a race between different results would mean nothing
-        same = [torch.tensor(r["values"]) for r in rows if r["kind"] == kind]
-        worst = max((float((v - same[-1]).abs().max()) for v in same), default=0.0)
-        print(f"{kind}: largest difference between contenders {worst:.1e}")
-    if not options.only:
-        table(rows, token_counts(), linear_layers(folders[EMBED], _pack() or 1024))
+    counts = token_counts()
+    titles = {RERANK: f"Rerank {len(documents())} passages", EMBED: f"Embed {len(corpus())} passages"}
+    for kind, title in titles.items():
+        field = race(kind, options)
+        if field and field[-1].name == OURS:
+            table(field, title, counts[kind])
 
 
 if __name__ == "__main__":
