@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 
 class Qwen3RagError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -57,6 +61,261 @@ class FilterError(StoreError, ValueError):
 
 class UnsupportedError(StoreError, NotImplementedError):
     """This Milvus (often Milvus Lite) can't do what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What of an answer had arrived when it broke off.
+
+    Attributes:
+        reasoning: The reasoning so far.
+        text: The answer so far.
+        tool_calls: The calls so far, each with `id`, `name` and `arguments` (a string, perhaps half of its JSON).
+    """
+
+    reasoning: str = ""
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.reasoning or self.text or self.tool_calls)
+
+
+class ChatError(Qwen3RagError):
+    """Base class of what a chat server can send instead of an answer.
+
+    Attributes:
+        retryable: Whether the same request may succeed later.
+        status: HTTP status, where there was one.
+        code: The server's own error code, or an empty string.
+        request_id: What the vendor's support asks for.
+        retry_after: Seconds after which the server wants to be asked again.
+        partial: What had arrived before the error.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        partial: Partial | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.partial = partial
+
+
+class AuthenticationError(ChatError, PermissionError):
+    """The key is missing, wrong, or of another region or vendor than the URL."""
+
+
+class AccessDeniedError(ChatError, PermissionError):
+    """The key is good, but not for this model or workspace."""
+
+
+class RateLimitError(ChatError):
+    """Too many requests or tokens per minute; waiting helps."""
+
+    retryable = True
+
+
+class QuotaError(ChatError):
+    """An allowance is used up; waiting does not help."""
+
+
+class ArrearsError(ChatError):
+    """The account has to be paid first."""
+
+
+class ModerationError(ChatError):
+    """The server's content check stopped the prompt or the answer."""
+
+
+class ContextOverflowError(ChatError, ValueError):
+    """Prompt and answer together are longer than the model's context."""
+
+
+class UnknownModelError(ChatError, LookupError):
+    """The server does not have this model, or not under this name."""
+
+
+class InvalidRequestError(ChatError, ValueError):
+    """The server does not accept the request as it is."""
+
+
+class ServerError(ChatError):
+    """The server failed on its side; the same request may succeed later."""
+
+    retryable = True
+
+
+class ServerConnectionError(ChatError, ConnectionError):
+    """The server can't be reached."""
+
+    retryable = True
+
+
+class ServerTimeoutError(ChatError, TimeoutError):
+    """The server did not answer in time."""
+
+    retryable = True
+
+
+class StreamError(ChatError, ConnectionError):
+    """An answer broke off: the connection was cut, or the server reported an error in the middle."""
+
+    retryable = True
+
+
+class ResponseError(ChatError, ValueError):
+    """The server's answer is malformed or empty."""
+
+    retryable = True
+
+
+class RemoteError(Qwen3RagError):
+    """Base class of what can go wrong with an embedding or reranking server.
+
+    Attributes:
+        status: The HTTP status, if there was an answer.
+        code: The vendor's own code, if the answer had one.
+        request_id: What the vendor's support asks for.
+        retry_after: Seconds after which the server wants to be asked again.
+        attempts: How often the request was sent.
+        retryable: Whether the same request may succeed later.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str = "",
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.attempts = 1
+
+    def __str__(self) -> str:
+        told = [
+            f"HTTP {self.status}" if self.status else "",
+            f"code {self.code}" if self.code else "",
+            f"request {self.request_id}" if self.request_id else "",
+            f"{self.attempts} attempts" if self.attempts > 1 else "",
+        ]
+        details = ", ".join(filter(None, told))
+        return f"{self.args[0]} [{details}]" if details else str(self.args[0])
+
+
+class RemoteAuthenticationError(RemoteError):
+    """The server does not accept the key, or the key may not use this model or region."""
+
+
+class RemoteQuotaError(RemoteError):
+    """The account is in arrears or its quota is used up: waiting does not help."""
+
+
+class RemoteRequestError(RemoteError, ValueError):
+    """The server understood the request and refuses it: wrong model, option or text."""
+
+
+class RemoteInputTooLongError(RemoteRequestError):
+    """A text, or a request as a whole, is over the server's limit."""
+
+
+class RemoteModerationError(RemoteRequestError):
+    """The server's content inspection refuses a text."""
+
+
+class RemoteRateLimitError(RemoteError):
+    """Too many requests or tokens, and still so after all attempts."""
+
+    retryable = True
+
+
+class RemoteServerError(RemoteError):
+    """The server failed or was overloaded, and still so after all attempts."""
+
+    retryable = True
+
+
+class RemoteConnectionError(RemoteError, ConnectionError):
+    """The server can't be reached, or the connection broke, and still so after all attempts."""
+
+    retryable = True
+
+
+class RemoteTimeoutError(RemoteError, TimeoutError):
+    """No complete answer within the deadline."""
+
+    retryable = True
+
+
+class RemoteAnswerError(RemoteError):
+    """The server answered, but not with what was asked for: nothing of such an answer is used."""
+
+
+class RemoteBatchError(RemoteError):
+    """Some of a call's requests failed; what succeeded is here.
+
+    Attributes:
+        done: Results by position in the call's input: vectors for embedding, scores for reranking.
+        failed: Errors by position; a position that was never sent has the error that stopped the call.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        done: Mapping[int, Any],
+        failed: Mapping[int, RemoteError],
+        resume: Callable[[], Any] | None = None,
+        aresume: Callable[[], Awaitable[Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.done = done
+        self.failed = failed
+        self._resume = resume
+        self._aresume = aresume
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A connection can't be pickled, so that a copy in another process has the results but can't go on.
+        return _unpickled_batch_error, (self.args[0], dict(self.done), dict(self.failed))
+
+    def resume(self) -> Any:
+        """Sends what is missing, and returns the call's whole result.
+
+        Raises:
+            RemoteError: As the call itself did, if something is still missing.
+        """
+        if self._resume is None:
+            raise ConfigurationError("this error was copied from another process: call the method again instead")
+        return self._resume()
+
+    async def aresume(self) -> Any:
+        """Async twin of `resume`."""
+        if self._aresume is None:
+            raise ConfigurationError("this error was copied from another process: call the method again instead")
+        return await self._aresume()
+
+
+def _unpickled_batch_error(message: str, done: dict[int, Any], failed: dict[int, RemoteError]) -> RemoteBatchError:
+    return RemoteBatchError(message, done=done, failed=failed)
 
 
 class TruncationWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""Facts about model families: data, no behaviour.
+"""Facts about the embedding and reranking models: data, no behaviour.
 
 Source of the numbers: the models' cards and `config.json` files, and QwenLM/Qwen3-Embedding's `README.md`.
 """
