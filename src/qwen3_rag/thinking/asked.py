@@ -19,13 +19,28 @@ from qwen3_rag.thinking.policy import Evidence, ThinkingPolicy
 Json: TypeAlias = dict[str, Any]
 
 BODY_PARAMETERS: Final = frozenset(
-    "chat_template_kwargs clear_thinking enable_code_interpreter enable_search enable_thinking min_p preserve_thinking"
-    " reasoning repetition_penalty search_options thinking_budget tool_stream top_k vl_high_resolution_images".split()
+    {
+        "chat_template_kwargs",
+        "clear_thinking",
+        "enable_code_interpreter",
+        "enable_search",
+        "enable_thinking",
+        "min_p",
+        "preserve_thinking",
+        "reasoning",
+        "reasoning_effort",
+        "repetition_penalty",
+        "search_options",
+        "thinking_budget",
+        "tool_stream",
+        "top_k",
+        "vl_high_resolution_images",
+    }
 )
-"""Fields of the request that the `openai` package does not know and that may be given like those that it knows."""
+"""Fields of the request that belong into its body and may be given like those that the `openai` package knows.
 
-# The SDK knows this one, but it is a spelling of thinking, so it is weighed against the others.
-_ALSO_BODY: Final = frozenset({"reasoning_effort"})
+It does know `reasoning_effort`, but that is a spelling of thinking and has to be weighed against the others.
+"""
 _SAMPLING: Final = frozenset({"temperature", "top_p", "top_k", "min_p", "presence_penalty"})
 
 
@@ -144,7 +159,7 @@ def ask(
 
 def _take_body(payload: Json, parameters: Collection[str]) -> Json:
     """Takes out what belongs into the body, and refuses what the SDK would refuse with a `TypeError`."""
-    body = {name: payload.pop(name) for name in [*payload] if name in BODY_PARAMETERS | _ALSO_BODY}
+    body = {name: payload.pop(name) for name in [*payload] if name in BODY_PARAMETERS}
     if unknown := payload.keys() - set(parameters):
         names = ", ".join(sorted(map(repr, unknown)))
         raise ConfigurationError(

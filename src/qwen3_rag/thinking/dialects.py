@@ -169,6 +169,15 @@ _ALL: Final = (
         forced_tool_choice=False,
     ),
     Dialect(
+        name="transformers",
+        label="transformers serve",
+        spell=spellings.transformers,
+        base_url="http://localhost:8000/v1",
+        # Not self_hosted: it reads the defaults that lie beside the weights, and refuses top_k and min_p.
+        forced_tool_choice=False,
+        inline_reasoning=True,
+    ),
+    Dialect(
         name="lmstudio",
         label="LM Studio",
         spell=partial(spellings.soft_switch, "LM Studio"),

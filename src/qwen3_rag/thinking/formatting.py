@@ -14,7 +14,9 @@ from typing import Any, Final
 JSON_OBJECT: Final[Mapping[str, str]] = MappingProxyType({"type": "json_object"})
 """The `response_format` of any JSON object; the prompt must have the word "json"."""
 
-_TASK: Final = "Put the answer into one JSON object{fit}. Keep what the answer says, add nothing to it, and write only the JSON object."
+_TASK: Final = (
+    "Put the answer into one JSON object{fit}. Keep what it says, add nothing, and write only the JSON object."
+)
 _SCHEMA: Final = "\n\nJSON schema:\n{schema}"
 
 

@@ -34,7 +34,7 @@ _logger = logging.getLogger("qwen3_rag.thinking")
 # Servers with models that only stream while they think, and that end an answer after 300 s with what there is of it.
 _STREAM_THINKING: Final = frozenset({"dashscope", "modelscope"})
 # Servers that ignore a forced tool_choice altogether.
-_FORCE_NOTHING: Final = frozenset({"ollama"})
+_FORCE_NOTHING: Final = frozenset({"ollama", "transformers"})
 _PRESERVE: Final[Mapping[str, Mapping[str, Any]]] = {
     "dashscope": {"preserve_thinking": True},
     **{name: {"chat_template_kwargs": {"preserve_thinking": True}} for name in ("vllm", "sglang", "llamacpp")},

@@ -46,8 +46,9 @@ class Pieces:
 class ReasoningReader:
     r"""Reads the deltas of one choice of one response.
 
-    A reasoning field is taken as it is; once one has brought text, tags in the content are content. Otherwise a block at
-    the beginning of the content is reasoning. Only the tags and the newlines of their frame (`<think>\n…\n</think>\n\n`,
+    A reasoning field is taken as it is, but for one of newlines alone, the frame of a block in which nothing was thought;
+    once one has brought text, tags in the content are content. Otherwise a block at the beginning of the content is
+    reasoning. Only the tags and the newlines of their frame (`<think>\n…\n</think>\n\n`,
     of which some servers leave the last ones after a reasoning field too) are dropped, and no other character.
 
     Args:
@@ -59,11 +60,18 @@ class ReasoningReader:
     def __init__(self, *, start: Start = "answer") -> None:
         # head, open, held: at the beginning, as `start` says; block: reasoning; gap: right before the answer; text: it
         self._state: _State = _BEGIN[start]
-        self._steps = {"head": self._head, "open": self._open, "held": self._hold, "block": self._block, "gap": self._gap}
+        self._steps = {
+            "head": self._head,
+            "open": self._open,
+            "held": self._hold,
+            "block": self._block,
+            "gap": self._gap,
+        }
         self._pending = ""  # the beginning of what may become a tag
         self._held: list[str] = []
         self._in_block = False  # whether the block has shown more than the newlines of its frame
         self._from_field = False
+        self._blank: str | None = ""  # newlines that began a reasoning field; None once something followed them
 
     def feed(self, delta: Mapping[str, Any]) -> Pieces:
         """Reads one delta, or a whole message.
@@ -75,7 +83,7 @@ class ReasoningReader:
             What can be told apart by now; the rest is kept for the next delta.
         """
         reasoning, details = self._fields(delta)
-        earlier = self._leave_block() if reasoning or details else ""
+        earlier = self._leave_block() if self._from_field or details else ""
         inline, text = self._read(_plain_text(delta.get("content")))
         return Pieces(reasoning + inline, earlier + text, details)
 
@@ -105,9 +113,18 @@ class ReasoningReader:
         # A dict, because some servers fill both fields with the same text.
         found = dict.fromkeys(text for name in REASONING_FIELDS if isinstance(text := delta.get(name), str) and text)
         self._from_field = self._from_field or bool(found)
-        if self._from_field:
-            return "".join(found), details
-        return details_text(details), details
+        if not self._from_field:
+            return details_text(details), details
+        return self._unless_blank("".join(found)), details
+
+    def _unless_blank(self, text: str) -> str:
+        """Some servers stream the frame of an empty block: it is held until there is reasoning in it."""
+        if self._blank is None:
+            return text
+        text, self._blank = self._blank + text, None
+        if not text.strip("\n"):
+            text, self._blank = "", text
+        return text
 
     def _leave_block(self) -> str:
         """A reasoning field proves that the server parses, so content before it was no reasoning after all."""

@@ -7,6 +7,7 @@ llama.cpp https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.
 Ollama https://docs.ollama.com/api/openai-compatibility ·
 OpenRouter https://openrouter.ai/docs/guides/best-practices/reasoning-tokens ·
 DeepSeek https://api-docs.deepseek.com/guides/thinking_mode ·
+transformers https://github.com/huggingface/transformers/blob/main/src/transformers/cli/serve.py ·
 LM Studio https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/1990 ·
 TGI https://github.com/huggingface/text-generation-inference/issues/3259
 """
@@ -100,6 +101,12 @@ def sglang(wish: Wish, facts: ChatFacts) -> Request:
 def llamacpp(wish: Wish, facts: ChatFacts) -> Request:
     """A variable of the chat template, and `thinking_budget_tokens`."""
     return Request(_template(wish, facts) | _template_number("thinking_budget_tokens", wish, facts))
+
+
+def transformers(wish: Wish, facts: ChatFacts) -> Request:
+    """A variable of the chat template and nothing else: `transformers serve` refuses fields that it does not know."""
+    body = _template(wish, facts)
+    return Request(body, notes=() if _has_effort(wish.effort, facts.efforts) else _no_depth(wish, "transformers serve"))
 
 
 def ollama(wish: Wish, facts: ChatFacts) -> Request:  # noqa: ARG001 - one signature for all spellings

@@ -103,9 +103,6 @@ def host_of(base_url: str) -> str:
     return urlsplit(base_url).netloc.rpartition("@")[2] or base_url
 
 
-
-
-
 def _kind(error: BaseException) -> Kind | None:
     for base in type(error).__mro__:
         if base.__module__.partition(".")[0] in _HOMES and base.__name__ in _KINDS:

@@ -93,6 +93,6 @@ def broken_stream(lines: list[str], end: Exception | None = None, *, sync: bool 
 
     try:
         run() if sync else asyncio.run(arun())
-    except Exception as error:
+    except (openai.APIError, httpx.HTTPError, ValueError) as error:
         return deltas, error
     raise AssertionError("the stream ended well")

@@ -149,6 +149,7 @@ BODIES = {
         {"thinking": {"type": "enabled"}, "reasoning_effort": "low"},
         {},
     ),
+    ("transformers", "Qwen/Qwen3-8B"): (template(True), template(False), *(template(True),) * 4, {}),
     ("lmstudio", "qwen3-8b"): ({},) * 7,
     ("tgi", "Qwen/Qwen3-8B"): ({},) * 7,
     ("openai", "gpt-4o"): ({},) * 7,
@@ -163,6 +164,7 @@ NOTED = {  # (dialect, model): the wishes that can't be had in full, with words 
     ("sglang", "Qwen/Qwen3-8B"): dict.fromkeys(("low", "medium", 4096), "--enable-strict-thinking"),
     ("ollama", "qwen3:8b"): {4096: "no numbers"},
     ("deepseek", "deepseek-v4-pro"): {"medium": "no effort 'medium'", 4096: "no numbers"},
+    ("transformers", "Qwen/Qwen3-8B"): dict.fromkeys(("low", "medium", "high", 4096), "serve can't limit reasoning"),
     ("lmstudio", "qwen3-8b"): dict.fromkeys(("low", "medium", "high", 4096), "LM Studio can't limit reasoning"),
     ("tgi", "Qwen/Qwen3-8B"): dict.fromkeys(("low", "medium", "high", 4096), "TGI can't limit reasoning"),
     ("openai", "gpt-4o"): dict.fromkeys((True, False, "low", "medium", "high", 4096), "dialect="),
@@ -183,7 +185,7 @@ def ask(dialect, model, wish):
 def test_the_table_is_whole():
     nine = {"dashscope", "vllm", "sglang", "llamacpp", "ollama", "openrouter", "deepseek", "lmstudio", "tgi"}
     assert nine <= {dialect for dialect, _ in BODIES}
-    assert nine | {"modelscope", "siliconflow", "openai"} == set(DIALECTS)
+    assert nine | {"modelscope", "siliconflow", "transformers", "openai"} == set(DIALECTS)
 
 
 @pytest.mark.parametrize(("dialect", "model", "wish", "body"), TABLE)
@@ -390,7 +392,7 @@ def test_where_servers_want_reasoning_back():
 def test_presets_are_for_servers_of_ones_own():
     own = {"vllm", "sglang", "llamacpp", "ollama", "lmstudio", "tgi"}
     assert {name for name, dialect in DIALECTS.items() if dialect.self_hosted} == own
-    assert {name for name, dialect in DIALECTS.items() if dialect.needs_key} == set(DIALECTS) - own - {"openai"}
+    assert {name for name, dialect in DIALECTS.items() if dialect.needs_key} == set(DIALECTS) - own - {"openai", "transformers"}
 
 
 def test_a_dialect_prints_without_its_functions():

@@ -78,50 +78,57 @@ def test_dashscopes_table(status, code, message, kind):
         assert part in str(error)
 
 
+OVERFLOWS = [
+    ("vllm", "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"),
+    ("vllm", "The decoder prompt (length 5) is longer than the maximum model length of 4."),
+    ("sglang", "The input (9 tokens) is longer than the model's context length (8 tokens)."),
+    ("llamacpp", "the request exceeds the available context size (4096 tokens), try increasing it"),
+    ("tgi", "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096"),
+    ("lmstudio", "The number of tokens to keep from the initial prompt is greater than the context length."),
+    ("deepseek", "This model's maximum context length is 131072 tokens."),
+    ("openrouter", "This endpoint's maximum context length is 40960 tokens."),
+]
+
+
+@pytest.mark.parametrize(("dialect", "message"), OVERFLOWS)
+def test_every_server_has_its_own_words_for_an_overflow(dialect, message):
+    behind = {"error": {"code": 400, "message": "Provider returned error", "metadata": {"raw": message}}}
+    for body in ({"error": {"message": message, "code": 400}}, {"message": message}, {"error": message}, behind):
+        error = error_of(refused(400, body), dialect=dialect)
+        assert type(error) is errors.ContextOverflowError
+        assert message in str(error)
+
+
+def test_an_overflow_is_told_by_its_type_too():
+    body = {"error": {"code": 400, "type": "exceed_context_size_error", "message": "no"}}
+    assert type(error_of(refused(400, body), dialect="llamacpp")) is errors.ContextOverflowError
+
+
+NOT_FOUND = 'model "qwen3:8b" not found, try pulling it first'
 OTHERS = [
-    ("vllm", 400, {"object": "error", "message": "This model's maximum context length is 4096 tokens. However, …"}, "Overflow"),
-    ("vllm", 400, {"error": {"message": "The decoder prompt (length 5) is longer than the maximum model length of 4."}}, "Overflow"),
-    ("sglang", 400, {"message": "The input (9 tokens) is longer than the model's context length (8 tokens)."}, "Overflow"),
-    (
-        "llamacpp",
-        400,
-        {"error": {"code": 400, "type": "exceed_context_size_error", "message": "the request exceeds the available context size"}},
-        "Overflow",
-    ),
-    ("tgi", 422, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096", "error_type": "validation"}, "Overflow"),
-    ("lmstudio", 400, {"error": "The number of tokens to keep from the initial prompt is greater than the context length."}, "Overflow"),
-    ("deepseek", 400, {"error": {"message": "This model's maximum context length is 131072 tokens."}}, "Overflow"),
-    ("deepseek", 400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error"}}, "UnknownModel"),
-    ("deepseek", 400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}, "Moderation"),
-    ("deepseek", 402, {"error": {"message": "Insufficient Balance", "type": "unknown_error"}}, "Arrears"),
-    ("deepseek", 401, {"error": {"message": "Authentication Fails", "type": "authentication_error"}}, "Authentication"),
-    ("openrouter", 402, {"error": {"code": 402, "message": "Insufficient credits"}}, "Arrears"),
-    ("openrouter", 404, {"error": {"code": 404, "message": "No endpoints found for qwen/x."}}, "UnknownModel"),
-    ("openrouter", 400, {"error": {"code": 400, "message": "x is not a valid model ID"}}, "UnknownModel"),
-    ("openrouter", 502, {"error": {"code": 502, "message": "Provider returned error", "metadata": {"raw": "boom"}}}, "Server"),
-    ("openrouter", 408, {"error": {"code": 408, "message": "Timed out"}}, "ServerTimeout"),
-    (
-        "openrouter",
-        400,
-        {"error": {"code": 400, "message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"This model\'s maximum context length is 9"}}'}}},
-        "Overflow",
-    ),
-    ("ollama", 404, {"error": {"message": 'model "qwen3:8b" not found, try pulling it first', "type": "api_error"}}, "UnknownModel"),
-    ("vllm", 404, {"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}, "UnknownModel"),
-    ("vllm", 404, {"detail": "Not Found"}, "InvalidRequest"),
-    ("vllm", 422, {"detail": [{"msg": "Field required"}]}, "InvalidRequest"),
-    ("openai", 429, {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, "Quota"),
-    ("openai", 429, {"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}, "RateLimit"),
-    ("vllm", 504, "upstream request timeout", "ServerTimeout"),
-    ("vllm", 502, "<html>Bad Gateway</html>", "Server"),
-]  # fmt: skip
+    ("deepseek", 400, {"error": {"message": "Model Not Exist"}}, errors.UnknownModelError),
+    ("deepseek", 400, {"error": {"message": "Content Exists Risk"}}, errors.ModerationError),
+    ("deepseek", 402, {"error": {"message": "Insufficient Balance"}}, errors.ArrearsError),
+    ("deepseek", 401, {"error": {"message": "Authentication Fails"}}, errors.AuthenticationError),
+    ("openrouter", 402, {"error": {"code": 402, "message": "Insufficient credits"}}, errors.ArrearsError),
+    ("openrouter", 404, {"error": {"message": "No endpoints found for qwen/x."}}, errors.UnknownModelError),
+    ("openrouter", 400, {"error": {"message": "x is not a valid model ID"}}, errors.UnknownModelError),
+    ("openrouter", 502, {"error": {"code": 502, "message": "Provider returned error"}}, errors.ServerError),
+    ("openrouter", 408, {"error": {"code": 408, "message": "Timed out"}}, errors.ServerTimeoutError),
+    ("ollama", 404, {"error": {"message": NOT_FOUND, "type": "api_error"}}, errors.UnknownModelError),
+    ("vllm", 404, {"message": "The model `x` does not exist.", "code": 404}, errors.UnknownModelError),
+    ("vllm", 404, {"detail": "Not Found"}, errors.InvalidRequestError),
+    ("vllm", 422, {"detail": [{"msg": "Field required"}]}, errors.InvalidRequestError),
+    ("openai", 429, {"error": {"message": "no", "code": "insufficient_quota"}}, errors.QuotaError),
+    ("openai", 429, {"error": {"message": "no", "code": "rate_limit_exceeded"}}, errors.RateLimitError),
+    ("vllm", 504, "upstream request timeout", errors.ServerTimeoutError),
+    ("vllm", 502, "<html>Bad Gateway</html>", errors.ServerError),
+]
 
 
 @pytest.mark.parametrize(("dialect", "status", "body", "kind"), OTHERS)
 def test_the_other_servers(dialect, status, body, kind):
-    names = {"Overflow": "ContextOverflowError"}
-    error = error_of(refused(status, body), dialect=dialect)
-    assert type(error).__name__ == names.get(kind, f"{kind}Error")
+    assert type(error_of(refused(status, body), dialect=dialect)) is kind
 
 
 def test_a_wrong_key_names_the_host_and_the_regions():

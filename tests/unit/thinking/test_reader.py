@@ -102,7 +102,7 @@ fields = st.sampled_from(
 
 
 @given(
-    reasoning=words.filter(bool),
+    reasoning=words.filter(lambda text: text.strip("\n")),
     content=contents,
     as_field=fields,
     reasoning_cuts=cuts,
@@ -246,3 +246,19 @@ def test_long_responses_are_read_in_linear_time(start):
     for _ in range(200_000):
         reader.feed({"content": "x\n<"})
     assert reader.close(cut=True).reasoning == {"answer": "", "reasoning": "\n<", "unknown": "x\n<" * 200_000}[start]
+
+
+@pytest.mark.parametrize("blank", ["\n", "\n\n"])
+def test_a_field_with_the_frame_of_an_empty_block_is_no_reasoning(blank):
+    """`transformers serve` streams the newlines of the empty block that the prompt holds."""
+    deltas = [{"reasoning_content": each} for each in blank] + [{"content": "\n\nNo"}]
+    reader = ReasoningReader()
+    read = [reader.feed(delta) for delta in deltas] + [reader.close()]
+    assert ("".join(p.reasoning for p in read), "".join(p.text for p in read)) == ("", "No")
+
+
+def test_newlines_before_the_reasoning_of_a_field_are_kept():
+    """Qwen3.8 wants its reasoning back as it was."""
+    reader = ReasoningReader()
+    read = [reader.feed({"reasoning_content": each}) for each in ("\n", "\nOn", "e\n", "\n")] + [reader.close()]
+    assert "".join(p.reasoning for p in read) == "\n\nOne\n\n"
