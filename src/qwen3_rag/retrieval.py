@@ -1,18 +1,26 @@
-"""Over-fetch, rerank, threshold, top-n: the second stage that both frameworks' rerankers and retrievers call."""
+"""Over-fetch, rerank, threshold, top-n: what both frameworks' rerankers and retrievers call, over one source or many."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from itertools import zip_longest
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.types import Reranker, RerankResult
+from qwen3_rag.milvus import FusedHit
+from qwen3_rag.types import Hit, Reranker, RerankResult
 
 T = TypeVar("T")
+
+Mode: TypeAlias = Literal["dense", "sparse", "hybrid"]
+"""By vector, by words (BM25), or by both."""
 
 RELEVANCE_SCORE = "relevance_score"
 """Metadata key of the reranker's P(yes)."""
@@ -22,6 +30,12 @@ RETRIEVAL_SCORE = "retrieval_score"
 
 RETRIEVAL_RANK = "retrieval_rank"
 """Metadata key of the position before reranking, counted from 1."""
+
+RETRIEVAL_COLLECTION = "retrieval_collection"
+"""Metadata key of the source that a candidate came from, where several were searched."""
+
+MAX_THREADS = 8
+"""Sources that are searched at the same time by a synchronous call."""
 
 DEFAULT_K = 10
 """Candidates that a retriever fetches from a vector store when nothing else is said."""
@@ -88,6 +102,105 @@ def check_k(k: int) -> None:
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ConfigurationError(f"k must be a positive integer, got {k!r}")
+
+
+def check_mode(mode: Any) -> Mode:
+    """Returns a mode of search.
+
+    Raises:
+        ConfigurationError: If there is none of that name.
+    """
+    if mode not in get_args(Mode):
+        raise ConfigurationError(f"mode is {mode!r}, expected one of {', '.join(get_args(Mode))}")
+    found: Mode = mode
+    return found
+
+
+def leg_annotations(hit: Hit) -> dict[str, Any]:
+    """The metadata that tell where each leg of a hybrid search found a hit: `dense_rank`, `dense_score`, `sparse_…`."""
+    legs = {"dense": hit.dense, "sparse": hit.sparse} if isinstance(hit, FusedHit) else {}
+    found = {name: leg for name, leg in legs.items() if leg is not None}
+    return {f"{name}_{key}": getattr(leg, key) for name, leg in found.items() for key in ("rank", "score")}
+
+
+def check_names(names: Any) -> None:
+    """Checks a list of names of sources.
+
+    Raises:
+        ConfigurationError: If it is none; one name alone is none either.
+    """
+    listed = isinstance(names, Sequence | set | frozenset) and not isinstance(names, str | bytes)
+    if not listed or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"collections is {names!r}, expected a list of names")
+
+
+def allowed(known: Sequence[str], *allow_lists: Sequence[str] | None) -> list[str]:
+    """Narrows the names of sources by one allow-list after the other.
+
+    Args:
+        known: All names, in the order in which they are searched.
+        *allow_lists: Each may only name what the ones before it left; `None` leaves all, an empty one leaves none.
+
+    Returns:
+        What is left, in the order of `known`.
+
+    Raises:
+        ConfigurationError: If a list is no list, or names something that is unknown or was not allowed before.
+    """
+    left = list(known)
+    for names in allow_lists:
+        if names is None:
+            continue
+        check_names(names)
+        if refused := [name for name in names if name not in left]:
+            raise ConfigurationError(
+                f"collections {', '.join(map(repr, refused))} can't be searched here: allowed are "
+                f"{', '.join(map(repr, left)) or 'none'}"
+            )
+        left = [name for name in left if name in names]
+    return left
+
+
+def search_all(searches: Mapping[str, Callable[[], Sequence[T]]]) -> dict[str, Sequence[T]]:
+    """Runs searches at the same time, each in the caller's context; the first failure is raised.
+
+    Args:
+        searches: By the name of the source.
+
+    Returns:
+        What each found, in the order given.
+    """
+    if not searches:
+        return {}
+    with ThreadPoolExecutor(min(len(searches), MAX_THREADS), thread_name_prefix="qwen3-rag-search") as pool:
+        running = {name: pool.submit(copy_context().run, search) for name, search in searches.items()}
+        return {name: future.result() for name, future in running.items()}
+
+
+async def asearch_all(searches: Mapping[str, Callable[[], Awaitable[Sequence[T]]]]) -> dict[str, Sequence[T]]:
+    """Async twin of `search_all`."""
+    found = await asyncio.gather(*(search() for search in searches.values()))
+    return dict(zip(searches, found, strict=True))
+
+
+def interleave(found: Mapping[str, Sequence[T]], key: Callable[[T], Hashable]) -> list[tuple[str, T]]:
+    """Joins the candidates of several sources for one reranking: the first of each, then the second of each, and so on.
+
+    Scores of different collections don't compare (other models, other statistics), ranks do; and the reranker's order
+    is the one that counts.
+
+    Args:
+        found: Candidates by source, the best first.
+        key: What makes two candidates the same; the later of them is left out.
+
+    Returns:
+        The candidates with the names of their sources.
+    """
+    rows = zip_longest(*([(name, item) for item in items] for name, items in found.items()))
+    distinct: dict[Hashable, tuple[str, T]] = {}
+    for pair in (pair for row in rows for pair in row if pair is not None):
+        distinct.setdefault(key(pair[1]), pair)
+    return list(distinct.values())
 
 
 def select(

@@ -4,10 +4,7 @@ import asyncio
 import copy
 import os
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,53 +17,17 @@ from qwen3_rag.errors import (
     InputError,
     StoreConnectionError,
     StoreError,
+    TruncationWarning,
     UnsupportedError,
 )
 from qwen3_rag.milvus import MilvusCollection, Not, Or, records
 from qwen3_rag.milvus.session import ROWS_PER_REQUEST as PAGE
 from qwen3_rag.types import Passage
-from tests.integration.milvus_support import lite_server, passages, vectors
+from tests.integration.milvus_support import passages, vectors
 
 MiB = 2**20
-Opener = Callable[..., MilvusCollection]
-names = (f"c{os.getpid()}_{i}" for i in count())
-
 
 lite_only = pytest.mark.skipif("MILVUS_TEST_URI" in os.environ, reason="about Milvus Lite")
-
-
-@pytest.fixture(scope="module")
-def server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of Milvus Lite, or the server that `MILVUS_TEST_URI` names."""
-    if "MILVUS_TEST_URI" in os.environ:
-        yield os.environ["MILVUS_TEST_URI"]
-        return
-    with lite_server(tmp_path_factory.mktemp("server") / "data") as uri:
-        yield uri
-
-
-@pytest.fixture(params=["file", "server"])
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "milvus.db") if request.param == "file" else request.getfixturevalue("server_uri")
-
-
-@pytest.fixture
-def open_collection(uri: str) -> Iterator[Opener]:
-    """Opens collections on `uri`, under a fresh name unless one is given, and closes them afterwards."""
-    opened: list[MilvusCollection] = []
-
-    def opener(name: str | None = None, **options: object) -> MilvusCollection:
-        opened.append(MilvusCollection(uri, name or next(names), **options))
-        return opened[-1]
-
-    yield opener
-    for collection in opened:
-        collection.close()
-
-
-@pytest.fixture
-def collection(open_collection: Opener) -> MilvusCollection:
-    return open_collection()
 
 
 def test_nothing_exists_before_the_first_write(collection):
@@ -231,7 +192,8 @@ def test_endless_metadata_is_refused(collection):
 
 def test_texts_and_ids_are_counted_in_utf8_bytes(collection):
     fits = "中" * 21_845  # 65,535 bytes
-    collection.upsert([Passage("a", fits)], vectors(1))
+    with pytest.warns(TruncationWarning, match="BM25"):  # its words take more room than the text
+        collection.upsert([Passage("a", fits)], vectors(1))
     assert collection.get(["a"])[0].text == fits
     for passage, reason in [
         (Passage("b", fits + "a"), "65536 bytes.*65535"),

@@ -339,6 +339,7 @@ def test_sigkill_in_the_middle_of_a_flush_leaves_nothing_twice(tmp_path, in_serv
     assert not out, err
     with lite_server(Path(path)) if in_server else nullcontext(path) as uri, MilvusCollection(uri) as c:
         assert len(c.search(vectors(1)[0], 100)) == 20
+        assert sorted(hit.passage.id for hit in c.search_text("text", 100)) == [p.id for p in passages(20)]
         assert c.find({}) == passages(20)
         assert c.count() == 20
         c.upsert(passages(5, 18), vectors(5))
@@ -373,6 +374,7 @@ def test_rows_that_a_kill_left_twice_are_there_once(tmp_path, in_server, library
         hits = c.search(vectors(10)[3], 2 * n)
         assert len(hits) == len({h.passage.id for h in hits}) == n
         assert hits[0].passage == passages(10)[3]
+        assert len(c.search_text("text", 2 * n)) == n
         assert c.find({}) == passages(n)
         c.close()
         assert c.count() == n
@@ -391,6 +393,7 @@ def test_an_index_that_was_half_written_is_built_again(tmp_path, in_server, size
     os.truncate(index, size)
     with lite_server(path) if in_server else nullcontext(path) as uri, MilvusCollection(uri) as c:
         assert [h.passage for h in c.search(vectors(50)[7], 1)] == [passages(50)[7]]
+        assert [h.passage for h in c.search_text("7")] == [passages(50)[7]]
         assert c.find({}) == passages(50)
         c.close()
         assert c.count() == 50
@@ -404,8 +407,8 @@ def test_sigkill_while_creating_can_be_repaired_as_the_error_says(tmp_path):
     out, err = python(
         """
         import signal
-        from qwen3_rag.milvus.session import Session
-        Session._create_index = lambda self, client: os.kill(os.getpid(), signal.SIGKILL)
+        from qwen3_rag.milvus import session
+        session.create_index = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)
         MilvusCollection(sys.argv[1]).upsert([Passage("a", "t")], [unit(0)])
         """,
         path,

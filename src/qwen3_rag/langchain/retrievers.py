@@ -10,22 +10,24 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import run_in_executor
-from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.langchain._first_stage import FirstStage, Source, first_stage
-from qwen3_rag.langchain.embeddings import Qwen3Embeddings
+from qwen3_rag.langchain._first_stage import FirstStage, Source, first_stage, first_stage_of_many, tracing_params
+from qwen3_rag.langchain.embeddings import as_embeddings
 from qwen3_rag.langchain.rerankers import Qwen3Reranker, RerankOptions
-from qwen3_rag.langchain.vectorstores import CollectionOptions, MilvusStore
+from qwen3_rag.langchain.vectorstores import CollectionOptions, MilvusStore, split_options
 from qwen3_rag.milvus import MilvusCollection
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+from qwen3_rag.retrieval import Mode, allowed, check_names
 
 
 class RetrieverOptions(CollectionOptions, RerankOptions, total=False):
     """What the constructors that make their own store take beside the two models."""
 
     k: int | None
+    mode: Mode | None
     search_kwargs: Mapping[str, Any] | None
 
 
@@ -33,9 +35,10 @@ class Qwen3Retriever(BaseRetriever):
     """Fetches `k` candidates, reranks them with Qwen3-Reranker and returns the best `top_n`.
 
     Documents come back as copies; their metadata gain `relevance_score` (P(yes)), `retrieval_score` (the source's own
-    number, where it gives one) and `retrieval_rank` (the position before, from 1). Reranking is a run of its own in
-    traces. Every setting can be given per call, as an argument of `invoke`, or in its `config` after LangChain's
-    `configurable_fields`.
+    number, where it gives one) and `retrieval_rank` (the position before, from 1); after a hybrid search of a
+    `MilvusStore` also `dense_rank`, `dense_score`, `sparse_rank` and `sparse_score`, and from one of several sources its
+    name as `retrieval_collection`. Reranking is a run of its own in traces. Every setting can be given per call, as an
+    argument of `invoke`, or in its `config` after LangChain's `configurable_fields`.
 
     Example:
         ```python
@@ -44,14 +47,20 @@ class Qwen3Retriever(BaseRetriever):
         retriever = Qwen3Retriever.from_texts(chunks, uri="./milvus.db", k=10, top_n=3)
         documents = retriever.invoke("How is data stored in milvus?")
         fixes = retriever.invoke("code 1100", k=30, instruction="Given an error message, retrieve its fix")
-        hybrid = Qwen3Retriever(ensemble_retriever, "Qwen/Qwen3-Reranker-0.6B", top_n=5)
+        exact = retriever.invoke("MilvusException 1100", mode="hybrid")
+        several = Qwen3Retriever.from_collections(["faq", "docs"], uri="./milvus.db", mode="hybrid")
+        faq_only = several.invoke("How is data stored in milvus?", collections=["faq"])
         ```
 
     Args:
         source: Any LangChain vector store or retriever. Give the store itself where there is one: then `k`, filters and
-            `instruction` reach the first stage; a retriever is asked as it was made.
+            `instruction` reach the first stage; a retriever is asked as it was made. A mapping of names to such sources
+            is searched as one: `k` candidates of each, one reranking of all.
         reranker: A `Qwen3Reranker`, or whatever its first argument can be.
         k: How many candidates are reranked. `None` is 10 from a vector store and all that a retriever returns.
+        mode: How a `MilvusStore` is searched: `"dense"` by vector, `"sparse"` by words (BM25), `"hybrid"` by both. `None`
+            is dense.
+        collections: Which of several sources may be searched, by name; `None` is all. A call can narrow that further.
         top_n: How many documents come back at most; `None` is the reranker's own, 3 if nothing else was said.
         score_threshold: Lowest P(yes) that comes back; `None` is the reranker's own.
         instruction: What the retrieval is for. It goes to the reranker and, where the source is a store over
@@ -65,9 +74,11 @@ class Qwen3Retriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    source: Source
+    source: Source | Mapping[str, Source]
     reranker: Qwen3Reranker
     k: int | None = None
+    mode: Mode | None = None
+    collections: Sequence[str] | None = None
     top_n: int | None = None
     score_threshold: float | None = None
     instruction: str | None = None
@@ -75,26 +86,31 @@ class Qwen3Retriever(BaseRetriever):
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Mapping[str, Source],
         reranker: Any = DEFAULT_RERANKER_MODEL,
         *,
         k: int | None = None,
+        mode: Mode | None = None,
+        collections: Sequence[str] | None = None,
         top_n: int | None = None,
         score_threshold: float | None = None,
         instruction: str | None = None,
         search_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(source, VectorStore | Runnable):
-            raise ConfigurationError(
-                f"source must be a LangChain vector store or retriever, got {type(source).__name__}: "
-                "for texts or a collection use Qwen3Retriever.from_texts or from_collection"
-            )
+        for one in source.values() if isinstance(source, Mapping) else [source]:
+            if not isinstance(one, VectorStore | Runnable):
+                raise ConfigurationError(
+                    f"source must be a LangChain vector store or retriever, got {type(one).__name__}: "
+                    "for texts or a collection use Qwen3Retriever.from_texts or from_collection"
+                )
         reranker = reranker if isinstance(reranker, Qwen3Reranker) else Qwen3Reranker(reranker)
         super().__init__(
             source=source,
             reranker=reranker,
             k=k,
+            mode=mode,
+            collections=collections,
             top_n=top_n,
             score_threshold=score_threshold,
             instruction=instruction,
@@ -117,10 +133,34 @@ class Qwen3Retriever(BaseRetriever):
             collection: Its name, or a `qwen3_rag.milvus.MilvusCollection`.
             embedding: The model that filled it: LangChain embeddings, or the first argument of `Qwen3Embeddings`.
             reranker: As for the class.
-            **options: `k`, `top_n`, `score_threshold`, `instruction`, `search_kwargs` as for the class, and where the
-                collection is: `uri`, `token`, `db_name`, `metric`, `consistency`, `index`, `timeout`.
+            **options: `k`, `mode`, `top_n`, `score_threshold`, `instruction`, `search_kwargs` as for the class, and
+                those of `MilvusCollection`: `uri`, `token`, `db_name`, `metric`, …
         """
         return cls._build(collection, embedding, reranker, options)[0]
+
+    @classmethod
+    def from_collections(
+        cls,
+        names: Sequence[str],
+        embedding: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """Builds a retriever over several Milvus collections of one database that are filled already.
+
+        A question is embedded once, all collections are searched at the same time, and all candidates are reranked
+        together.
+
+        Args:
+            names: The collections that may be searched; `collections=[…]` narrows that for a call.
+            embedding: The model that filled them: LangChain embeddings, or the first argument of `Qwen3Embeddings`.
+            reranker: As for the class.
+            **options: As for `from_collection`; `k` is for each collection.
+        """
+        check_names(names)
+        settings, opened = split_options(options)
+        embeddings = as_embeddings(embedding)
+        return cls({name: MilvusStore(embeddings, name, **opened) for name in names}, reranker, **settings)
 
     @classmethod
     def from_texts(
@@ -221,34 +261,42 @@ class Qwen3Retriever(BaseRetriever):
         What this class does not know goes to the source, which acts on it or raises.
         """
         names = RerankOptions.__annotations__
-        if misplaced := sorted(self.search_kwargs.keys() & {"k", *names}):
+        own = {"k", "mode", "collections", *names}
+        if misplaced := sorted(self.search_kwargs.keys() & own):
             raise ConfigurationError(f"search_kwargs can't have {', '.join(misplaced)}: give it as its own argument")
-        own = {name: value for name in names if (value := getattr(self, name)) is not None}
-        options: Any = {**own, **{name: value for name, value in given.items() if name in names}}
-        stage = first_stage(
-            self.source,
+        kept = {name: value for name in names if (value := getattr(self, name)) is not None}
+        options: Any = {**kept, **{name: value for name, value in given.items() if name in names}}
+        further = {**self.search_kwargs, **{name: value for name, value in given.items() if name not in own}}
+        mode = given.get("mode", self.mode)
+        stage = self._stage(
+            given.get("collections"),
             k=given.get("k", self.k),
             instruction=options.get("instruction"),
-            options={**self.search_kwargs, **{n: v for n, v in given.items() if n not in names and n != "k"}},
+            options=further if mode is None else {**further, "mode": mode},
         )
         return stage, self.reranker.with_options(**options)
+
+    def _stage(self, asked: Sequence[str] | None, **arguments: Any) -> FirstStage:
+        if isinstance(self.source, Mapping):
+            names = allowed([*self.source], self.collections, asked)
+            return first_stage_of_many({name: first_stage(self.source[name], **arguments) for name in names})
+        if asked is not None or self.collections is not None:
+            raise ConfigurationError(
+                f"collections={asked or self.collections!r} chooses among several sources, and there is one: give a mapping "
+                "of names to sources, or use Qwen3Retriever.from_collections"
+            )
+        return first_stage(self.source, **arguments)
 
     @classmethod
     def _build(
         cls, collection: str | MilvusCollection, embedding: Any, reranker: Any, options: RetrieverOptions
     ) -> tuple[Self, MilvusStore]:
-        settings: dict[str, Any] = {**options}
-        opened = {name: settings.pop(name) for name in CollectionOptions.__annotations__ if name in settings}
+        settings, opened = split_options(options)
         store = MilvusStore(embedding, collection, **opened)
         return cls(store, reranker, **settings), store
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)
-        source = self.source.vectorstore if isinstance(self.source, VectorStoreRetriever) else self.source
-        if isinstance(source, VectorStore):
-            params["ls_vector_store_provider"] = type(source).__name__
-            if source.embeddings is not None:
-                params["ls_embedding_provider"] = type(source.embeddings).__name__
-            if isinstance(source.embeddings, Qwen3Embeddings):
-                params["ls_embedding_model"] = source.embeddings.model_name
+        traced: Any = tracing_params(self.source)
+        params.update(traced)
         return params

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
@@ -14,7 +15,7 @@ from langchain_core.runnables.config import run_in_executor
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain._convert import batches, refuse, to_document, to_passages
 from qwen3_rag.langchain._search import AnyFilter, MilvusSearch
-from qwen3_rag.langchain.embeddings import as_embeddings
+from qwen3_rag.langchain.embeddings import Qwen3Embeddings, as_embeddings
 from qwen3_rag.milvus import MilvusCollection
 
 
@@ -27,6 +28,8 @@ class CollectionOptions(TypedDict, total=False):
     metric: Literal["COSINE", "IP"]
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
     index: Mapping[str, Any] | None
+    full_text: bool | None
+    check_model: bool
     timeout: float | None
 
 
@@ -38,10 +41,14 @@ class MilvusStore(MilvusSearch):
     mapping such as `{"source": "faq", "year": {"$gte": 2024}}` or a `qwen3_rag.milvus.Filter`; what can't be expressed
     raises, and so does every argument that is not known.
 
+    Every search takes `mode`: `"dense"`, `"sparse"` (BM25 over the words, in any language) or `"hybrid"`. A new
+    collection remembers the model of `Qwen3Embeddings`, and refuses another one later.
+
     Args:
         embedding: LangChain embeddings, or whatever the first argument of `Qwen3Embeddings` can be.
         collection: Name of the collection, or a `qwen3_rag.milvus.MilvusCollection` as it is.
-        **options: Passed to `MilvusCollection`: `uri`, `token`, `db_name`, `metric`, `consistency`, `index`, `timeout`.
+        **options: Passed to `MilvusCollection`: `uri`, `token`, `db_name`, `metric`, `consistency`, `index`, `full_text`,
+            `check_model`, `timeout`.
 
     Raises:
         ConfigurationError: If an argument has a value that cannot work.
@@ -53,6 +60,7 @@ class MilvusStore(MilvusSearch):
         store = MilvusStore(Qwen3Embeddings("Qwen/Qwen3-Embedding-0.6B"), uri="./milvus.db")
         store.add_texts(["Milvus stores segments in object storage."], [{"source": "faq"}])
         found = store.similarity_search_with_score("Where is data stored?", k=3, filter={"source": "faq"})
+        found = store.similarity_search("error 1100", mode="hybrid")
         ```
     """
 
@@ -155,11 +163,15 @@ class MilvusStore(MilvusSearch):
 
         Raises:
             InputError: If the numbers differ, or two passages that differ have the same id.
+            CollectionError: If another model wrote the collection; nothing was embedded.
         """
         refuse(kwargs)
         chosen, passages = to_passages(texts, metadatas, ids)
+        if passages:
+            self._verify()
         for batch in batches(passages, batch_size):
-            self._collection.upsert(batch, self._embedding.embed_documents([p.text for p in batch]))
+            vectors = self._embedding.embed_documents([p.text for p in batch])
+            self._collection.upsert(batch, vectors, **self._writer())
         return chosen
 
     async def aadd_texts(
@@ -174,8 +186,11 @@ class MilvusStore(MilvusSearch):
         """Async twin of `add_texts`."""
         refuse(kwargs)
         chosen, passages = to_passages(texts, metadatas, ids)
+        if passages:
+            await asyncio.to_thread(self._verify)
         for batch in batches(passages, batch_size):
-            await self._collection.aupsert(batch, await self._embedding.aembed_documents([p.text for p in batch]))
+            vectors = await self._embedding.aembed_documents([p.text for p in batch])
+            await self._collection.aupsert(batch, vectors, **self._writer())
         return chosen
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -213,6 +228,12 @@ class MilvusStore(MilvusSearch):
         await self._collection.adelete(ids=ids, filter=filter)
         return True
 
+    def _writer(self) -> dict[str, Any]:
+        """What goes into the contract of a new collection."""
+        if not isinstance(self._embedding, Qwen3Embeddings):
+            return {}
+        return {"embedder": self._embedding.embedder, "instruction": self._embedding.instruction}
+
 
 def _open(collection: str | MilvusCollection, options: CollectionOptions) -> MilvusCollection:
     if not isinstance(collection, MilvusCollection):
@@ -223,3 +244,10 @@ def _open(collection: str | MilvusCollection, options: CollectionOptions) -> Mil
             "set it where the collection is made"
         )
     return collection
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], CollectionOptions]:
+    """Parts other settings from the options of a collection."""
+    settings = dict(options)
+    opened: Any = {name: settings.pop(name) for name in CollectionOptions.__annotations__ if name in settings}
+    return settings, opened

@@ -17,13 +17,15 @@ from llama_index.core.vector_stores.types import (
 from qwen3_rag.errors import ConfigurationError, InputError, UnsupportedError
 from qwen3_rag.llama_index.filters import to_filter
 from qwen3_rag.llama_index.nodes import to_node
-from qwen3_rag.milvus import And, Compare, Filter
+from qwen3_rag.milvus import And, Compare, Filter, MilvusCollection
 from qwen3_rag.types import FloatArray, Hit
 
 MMR_PREFETCH_FACTOR = 4
 """How many times `similarity_top_k` MMR chooses from when nothing else is said."""
 
-_MODES = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
+_DENSE = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
+_SPARSE = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
+_MODES = (*_DENSE, *_SPARSE, VectorStoreQueryMode.HYBRID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,52 +33,97 @@ class Search:
     """A LlamaIndex query in the collection's words.
 
     Attributes:
-        vector: The query's embedding.
+        vector: The query's embedding; `None` to search by words alone.
+        text: The question; `None` to search by vector alone.
         k: How many nodes to return.
         filter: What they must fit.
+        weights: Of vector and words in a hybrid search; `None` is reciprocal rank fusion.
         mmr_threshold: 0 … 1 for MMR, `None` for the nearest.
-        fetch_k: What MMR chooses from.
+        fetch_k: What MMR chooses from, or each leg of a hybrid search finds; `None` is the collection's own choice.
     """
 
-    vector: list[float]
+    vector: list[float] | None
+    text: str | None
     k: int
     filter: Filter | None
+    weights: tuple[float, float] | None = None
     mmr_threshold: float | None = None
-    fetch_k: int = 0
+    fetch_k: int | None = None
 
     @classmethod
     def of(cls, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Self:
         """Reads a query and the arguments beside it; raises for everything that nothing would act on."""
         mode = VectorStoreQueryMode(query.mode)
-        if mode not in _MODES:
-            raise UnsupportedError(
-                f"query mode {mode.value!r} is not supported: use {' or '.join(m.value for m in _MODES)}"
-            )
-        for name in ("embedding_field", "output_fields"):
-            if getattr(query, name) is not None:
-                raise UnsupportedError(
-                    f"{name}={getattr(query, name)!r}: a collection has one vector, and all fields come"
-                )
-        if query.query_embedding is None:
-            raise InputError(
-                "the query has no embedding: set query_embedding, or ask an index, which embeds every question but an empty one"
-            )
-        search = query.query_embedding, query.similarity_top_k, _restriction(query)
-        if mode is VectorStoreQueryMode.DEFAULT:
+        _check(query, mode)
+        if mode is not VectorStoreQueryMode.MMR:
             refuse(kwargs)
-            return cls(*search)
-        return cls(*search, *_mmr(query, dict(kwargs)))
+        k, restriction = query.similarity_top_k, _restriction(query)
+        if mode in _SPARSE:
+            return cls(None, query.query_str, query.sparse_top_k or k, restriction)
+        if mode is VectorStoreQueryMode.HYBRID:
+            fetch_k = None if query.sparse_top_k is None else max(k, query.sparse_top_k)
+            k = query.hybrid_top_k or k
+            return cls(query.query_embedding, query.query_str, k, restriction, _weights(query.alpha), fetch_k=fetch_k)
+        threshold, fetch_k = _mmr(query, dict(kwargs)) if mode is VectorStoreQueryMode.MMR else (None, None)
+        return cls(query.query_embedding, None, k, restriction, mmr_threshold=threshold, fetch_k=fetch_k)
 
-    def diverse(self, hits: Sequence[Hit], embeddings: FloatArray) -> VectorStoreQueryResult:
+    def ask(self, collection: MilvusCollection) -> VectorStoreQueryResult:
+        """Searches a collection."""
+        if self.vector is None:
+            return to_result(collection.search_text(self.text or "", self.k, filter=self.filter))
+        if self.text is not None:
+            options: dict[str, Any] = {"weights": self.weights, "fetch_k": self.fetch_k, "filter": self.filter}
+            return to_result(collection.hybrid_search(self.vector, self.text, self.k, **options))
+        if self.mmr_threshold is None:
+            return to_result(collection.search(self.vector, self.k, filter=self.filter))
+        hits, vectors = collection.search_with_vectors(self.vector, self.fetch_k or self.k, filter=self.filter)
+        return to_result([hits[index] for index in self._diverse(self.vector, vectors)])
+
+    def _diverse(self, vector: list[float], embeddings: FloatArray) -> list[int]:
         """Picks `k` hits by maximal marginal relevance, as LlamaIndex defines it; they keep their similarities."""
         _, chosen = get_top_k_mmr_embeddings(
-            self.vector,
+            vector,
             list(embeddings),  # rows as arrays, which is much faster
             similarity_top_k=self.k,
-            embedding_ids=list(range(len(hits))),
+            embedding_ids=list(range(len(embeddings))),
             mmr_threshold=self.mmr_threshold,
         )
-        return to_result([hits[index] for index in chosen])
+        return [int(index) for index in chosen]
+
+
+def _check(query: VectorStoreQuery, mode: VectorStoreQueryMode) -> None:
+    if mode not in _MODES:
+        raise UnsupportedError(f"query mode {mode.value!r} is not supported: use {', '.join(m.value for m in _MODES)}")
+    for name in ("embedding_field", "output_fields"):
+        if getattr(query, name) is not None:
+            raise UnsupportedError(f"{name}={getattr(query, name)!r}: a collection has one vector, and all fields come")
+    only_hybrid = {"alpha": query.alpha, "hybrid_top_k": query.hybrid_top_k}
+    for name, value in only_hybrid.items() if mode is not VectorStoreQueryMode.HYBRID else ():
+        if value is not None:
+            raise ConfigurationError(
+                f"{name}={value!r} would be ignored with the query mode {mode.value!r}: use hybrid"
+            )
+    if query.sparse_top_k is not None and mode in _DENSE:
+        raise ConfigurationError(
+            f"sparse_top_k={query.sparse_top_k!r} would be ignored with the query mode {mode.value!r}"
+        )
+    if query.query_embedding is None and mode not in _SPARSE:
+        raise InputError(
+            "the query has no embedding: set query_embedding, or ask an index, which embeds every question but an empty one"
+        )
+    if not query.query_str and mode not in _DENSE:
+        raise InputError(
+            f"the query mode {mode.value!r} searches by words, so it needs query_str, got {query.query_str!r}"
+        )
+
+
+def _weights(alpha: float | None) -> tuple[float, float] | None:
+    """LlamaIndex's `alpha`, from 0, words alone, to 1, vectors alone."""
+    if alpha is None:
+        return None
+    if not 0 <= alpha <= 1:
+        raise ConfigurationError(f"alpha must be in [0, 1], from words alone to vectors alone, got {alpha!r}")
+    return alpha, 1 - alpha
 
 
 def _mmr(query: VectorStoreQuery, options: dict[str, Any]) -> tuple[float, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -12,18 +11,19 @@ from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.indices.base import BaseIndex
 from llama_index.core.ingestion import run_transformations
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBundle, TextNode, TransformComponent
+from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBundle, TransformComponent
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
-from qwen3_rag.errors import ConfigurationError, InputError
+from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.llama_index.embeddings import Qwen3Embedding
+from qwen3_rag.llama_index.first_stage import FirstStage, Options, Source, first_stage, first_stage_of_many
 from qwen3_rag.llama_index.postprocessors import Qwen3Rerank, RerankOptions
-from qwen3_rag.llama_index.vector_stores import MilvusStore
+from qwen3_rag.llama_index.texts import chunk_id, text_nodes
+from qwen3_rag.llama_index.vector_stores import CollectionOptions, MilvusStore
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
-from qwen3_rag.retrieval import DEFAULT_K, check_k, content_id
+from qwen3_rag.retrieval import Mode, allowed, check_names
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]
 
@@ -32,14 +32,17 @@ class RetrieverOptions(RerankOptions, total=False):
     """What `Qwen3Retriever.with_options` can change."""
 
     k: int | None
+    mode: Mode | None
+    alpha: float | None
     filters: MetadataFilters | None
+    collections: Sequence[str] | None
 
 
 class Qwen3Retriever(BaseRetriever):
     """Fetches `k` candidates, reranks them with Qwen3-Reranker and returns the best `top_n`.
 
-    Nodes come back as copies with both scores, as `Qwen3Rerank` describes. Anything that takes a LlamaIndex retriever
-    takes this one.
+    Nodes come back as copies with both scores, as `Qwen3Rerank` describes, and from one of several sources with its name
+    as `retrieval_collection`. Anything that takes a LlamaIndex retriever takes this one.
 
     Example:
         ```python
@@ -49,15 +52,24 @@ class Qwen3Retriever(BaseRetriever):
         retriever = Qwen3Retriever.from_texts(chunks, uri="./milvus.db", k=10, top_n=3)
         nodes = retriever.retrieve("How is data stored in milvus?")
         code = retriever.with_options(instruction="Given an error message, retrieve its fix").retrieve("code 1100")
+        exact = retriever.with_options(mode="hybrid").retrieve("MilvusException 1100")
+        several = Qwen3Retriever.from_collections(["faq", "docs"], uri="./milvus.db")
+        faq_only = several.with_options(collections=["faq"])
         engine = RetrieverQueryEngine.from_args(retriever, llm=llm)
         ```
 
     Args:
         source: An index or a retriever. Give the index itself where there is one: then `k`, `filters` and
-            `instruction` reach the first stage; a retriever is asked as it was made.
+            `instruction` reach the first stage; a retriever is asked as it was made. A mapping of names to such sources
+            is searched as one: `k` candidates of each, one reranking of all.
         reranker: A `Qwen3Rerank`, or whatever its first argument can be. The options below override its own.
         k: How many candidates are reranked. `None` is 10 for a vector index and all that comes for other sources.
+        mode: How a vector index is searched: `"dense"` by vector, `"sparse"` by words, `"hybrid"` by both; `None` is
+            dense. Its store has to know the mode, as `MilvusStore` does.
+        alpha: Weight of the vectors in a hybrid search, 0 to 1; `None` is the store's own way to fuse, for `MilvusStore`
+            reciprocal rank fusion.
         filters: Metadata filters of the first stage; only for a vector index.
+        collections: Which of several sources may be searched, by name; `None` is all. `with_options` can narrow that.
         callback_manager: LlamaIndex callbacks.
         **options: `top_n` (3), `score_threshold` (`None`) and `instruction`. The instruction goes to the reranker and,
             where the source is a vector index over a `Qwen3Embedding`, to the query's embedding too.
@@ -68,33 +80,25 @@ class Qwen3Retriever(BaseRetriever):
 
     def __init__(
         self,
-        source: BaseRetriever | BaseIndex[Any],
+        source: Source | Mapping[str, Source],
         reranker: Any = DEFAULT_RERANKER_MODEL,
         *,
         k: int | None = None,
+        mode: Mode | None = None,
+        alpha: float | None = None,
         filters: MetadataFilters | None = None,
+        collections: Sequence[str] | None = None,
         callback_manager: CallbackManager | None = None,
         **options: Unpack[RerankOptions],
     ) -> None:
-        if not isinstance(source, BaseRetriever | BaseIndex):
-            raise ConfigurationError(
-                f"source must be a LlamaIndex retriever or index, got {type(source).__name__}: "
-                "for a vector store use Qwen3Retriever.from_store(store, embed_model)"
-            )
         super().__init__(callback_manager=callback_manager)
-        if k is not None:
-            check_k(k)
-        if filters is not None and not isinstance(source, VectorStoreIndex):
-            raise ConfigurationError(
-                f"filters can't reach the first stage of a {type(source).__name__}: "
-                "set them where it is made, or give a VectorStoreIndex"
-            )
+        self._options = Options(k, mode, alpha, filters, options.get("instruction"))
+        for one in source.values() if isinstance(source, Mapping) else [source]:
+            self._options.check(one)
+        self._source = _narrowed(source, collections)
         base = reranker if isinstance(reranker, Qwen3Rerank) else Qwen3Rerank(reranker)
         self._reranker = base.with_options(**options)
-        self._source = source
-        self._k = k
-        self._filters = filters
-        self._options = options
+        self._rerank_options = options
 
     @classmethod
     def from_store(
@@ -111,9 +115,38 @@ class Qwen3Retriever(BaseRetriever):
             embed_model: The model that filled it: a LlamaIndex embedding model, or the first argument of
                 `Qwen3Embedding`.
             reranker: As for the class.
-            **options: `k`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
+            **options: `k`, `mode`, `alpha`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
         """
         return cls(_index(store, embed_model), reranker, **options)
+
+    @classmethod
+    def from_collections(
+        cls,
+        names: Sequence[str],
+        embed_model: Any = DEFAULT_EMBEDDING_MODEL,
+        reranker: Any = DEFAULT_RERANKER_MODEL,
+        *,
+        uri: str | Path = "./milvus.db",
+        store_options: CollectionOptions | None = None,
+        **options: Unpack[RetrieverOptions],
+    ) -> Self:
+        """Builds a retriever over several Milvus collections of one database that are filled already.
+
+        A question is embedded once, all collections are searched at the same time, and all candidates are reranked
+        together.
+
+        Args:
+            names: The collections that may be searched; `with_options(collections=[…])` narrows that.
+            embed_model: As for `from_store`.
+            reranker: As for the class.
+            uri: Milvus Lite file (ending in `.db`) or server address.
+            store_options: Further options of `MilvusStore`, such as `token`.
+            **options: As for `from_store`; `k` is for each collection.
+        """
+        check_names(names)
+        model = _model(embed_model)
+        stores = {name: MilvusStore(uri, name, **(store_options or {})) for name in names}
+        return cls({name: _index(store, model) for name, store in stores.items()}, reranker, **options)
 
     @classmethod
     def from_nodes(
@@ -138,7 +171,7 @@ class Qwen3Retriever(BaseRetriever):
             uri: Milvus Lite file (ending in `.db`) or server address.
             collection: Name of the collection.
             store: Where to store instead of `uri` and `collection`.
-            **options: `k`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
+            **options: `k`, `mode`, `alpha`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
         """
         index = _index(store or MilvusStore(uri, collection), embed_model)
         retriever = cls(index, reranker, **options)  # first, so that a bad option costs no embedding
@@ -173,12 +206,12 @@ class Qwen3Retriever(BaseRetriever):
             uri: Milvus Lite file (ending in `.db`) or server address.
             collection: Name of the collection.
             store: Where to store instead of `uri` and `collection`.
-            **options: `k`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
+            **options: `k`, `mode`, `alpha`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
 
         Raises:
             InputError: If the numbers differ, or two passages that differ have the same id.
         """
-        nodes = _text_nodes(texts, metadatas, ids)
+        nodes = text_nodes(texts, metadatas, ids)
         return cls.from_nodes(nodes, embed_model, reranker, uri=uri, collection=collection, store=store, **options)
 
     @classmethod
@@ -205,9 +238,9 @@ class Qwen3Retriever(BaseRetriever):
             uri: Milvus Lite file (ending in `.db`) or server address.
             collection: Name of the collection.
             store: Where to store instead of `uri` and `collection`.
-            **options: `k`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
+            **options: `k`, `mode`, `alpha`, `filters`, `top_n`, `score_threshold`, `instruction`, as for the class.
         """
-        steps = [SentenceSplitter(id_func=_chunk_id)] if transformations is None else transformations
+        steps = [SentenceSplitter(id_func=chunk_id)] if transformations is None else transformations
         nodes = run_transformations(documents, steps, in_place=False)
         return cls.from_nodes(nodes, embed_model, reranker, uri=uri, collection=collection, store=store, **options)
 
@@ -217,73 +250,49 @@ class Qwen3Retriever(BaseRetriever):
         LlamaIndex's `retrieve` takes nothing but the query, so this is how one call gets its own settings.
 
         Args:
-            **options: `k`, `filters`, `top_n`, `score_threshold`, `instruction`; what is not named stays.
+            **options: `k`, `mode`, `alpha`, `filters`, `collections` (of those that are left), `top_n`, `score_threshold`,
+                `instruction`; what is not named stays.
 
         Raises:
             ConfigurationError: If a value can't work or a name is unknown.
         """
-        settings: dict[str, Any] = {"k": self._k, "filters": self._filters, **self._options, **options}
-        return type(self)(self._source, self._reranker, callback_manager=self.callback_manager, **settings)
+        given: dict[str, Any] = {"collections": None, **options}
+        chosen = _narrowed(self._source, given.pop("collections"))
+        own = {name: getattr(self._options, name) for name in ("k", "mode", "alpha", "filters")}
+        settings: dict[str, Any] = {**own, **self._rerank_options, **given}
+        return type(self)(chosen, self._reranker, callback_manager=self.callback_manager, **settings)
 
-    def _first_stage(self) -> BaseRetriever:
-        source = self._source
-        if isinstance(source, BaseRetriever):
-            return source
-        if not isinstance(source, VectorStoreIndex):
-            return source.as_retriever()
-        return source.as_retriever(
-            similarity_top_k=self._k or DEFAULT_K, filters=self._filters, embed_model=self._query_model(source)
-        )
-
-    def _query_model(self, index: VectorStoreIndex) -> BaseEmbedding | None:
-        # LlamaIndex has no public way to ask an index for its model; `None` leaves it to the index.
-        model = getattr(index, "_embed_model", None)
-        instruction = self._options.get("instruction")
-        if instruction is not None and isinstance(model, Qwen3Embedding):
-            return model.with_instruction(instruction)
-        return None
+    def _stage(self) -> FirstStage:
+        if isinstance(self._source, Mapping):
+            return first_stage_of_many(self._source, self._options)
+        return first_stage(self._source, self._options)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        nodes = self._first_stage().retrieve(_private(query_bundle))
-        return self._reranker.postprocess_nodes(nodes[: self._k], query_bundle)
+        return self._reranker.postprocess_nodes(self._stage().fetch(query_bundle), query_bundle)
 
     # The base class makes a span of the sync method only.
     @dispatcher.span
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        nodes = await self._first_stage().aretrieve(_private(query_bundle))
-        return await self._reranker.apostprocess_nodes(nodes[: self._k], query_bundle)
+        return await self._reranker.apostprocess_nodes(await self._stage().afetch(query_bundle), query_bundle)
 
 
-def _private(bundle: QueryBundle) -> QueryBundle:
-    # LlamaIndex's vector retriever writes the vector into the caller's bundle, where it would answer for the next
-    # instruction or model too.
-    return dataclasses.replace(bundle)
+def _narrowed(source: Source | Mapping[str, Source], names: Sequence[str] | None) -> Source | Mapping[str, Source]:
+    if isinstance(source, Mapping):
+        return {name: source[name] for name in allowed([*source], names)}
+    if names is not None:
+        raise ConfigurationError(
+            f"collections={names!r} chooses among several sources, and there is one: give a mapping of names to sources, or "
+            "use Qwen3Retriever.from_collections"
+        )
+    return source
+
+
+def _model(embed_model: Any) -> BaseEmbedding:
+    return embed_model if isinstance(embed_model, BaseEmbedding) else Qwen3Embedding(embed_model)
 
 
 def _index(store: BasePydanticVectorStore, embed_model: Any) -> VectorStoreIndex:
-    model = embed_model if isinstance(embed_model, BaseEmbedding) else Qwen3Embedding(embed_model)
+    model = _model(embed_model)
+    known = store.with_model(model) if isinstance(store, MilvusStore) else store
     # The index never cuts documents itself; a step of its own keeps it away from the global default splitter.
-    return VectorStoreIndex.from_vector_store(store, embed_model=model, transformations=[model])
-
-
-def _chunk_id(position: int, document: BaseNode) -> str:
-    return f"{document.node_id}-{position}"
-
-
-def _text_nodes(
-    texts: Sequence[str], metadatas: Sequence[Mapping[str, Any]] | None, ids: Sequence[str | None] | None
-) -> list[BaseNode]:
-    if isinstance(texts, str):
-        raise InputError(f"texts must be a list of strings, got the string {texts!r:.80}: put it into a list")
-    for name, values in (("metadatas", metadatas), ("ids", ids)):
-        if values is not None and len(values) != len(texts):
-            raise InputError(f"{name} must be as many as texts: got {len(values)} for {len(texts)}")
-    metadatas = [{}] * len(texts) if metadatas is None else metadatas
-    ids = [None] * len(texts) if ids is None else ids
-    distinct: dict[str, BaseNode] = {}
-    for text, metadata, given in zip(texts, metadatas, ids, strict=True):
-        id_ = content_id(text, metadata) if given is None else given
-        node = TextNode(id_=id_, text=text, metadata=dict(metadata))
-        if distinct.setdefault(id_, node) != node:
-            raise InputError(f"two passages that differ have the id {id_!r}: give each its own")
-    return list(distinct.values())
+    return VectorStoreIndex.from_vector_store(known, embed_model=model, transformations=[model])

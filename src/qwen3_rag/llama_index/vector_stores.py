@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
@@ -17,8 +18,9 @@ from llama_index.core.vector_stores.types import (
 )
 
 from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.llama_index.embeddings import Qwen3Embedding
 from qwen3_rag.llama_index.nodes import to_node, to_passage, vectors
-from qwen3_rag.llama_index.queries import Search, deletion, of_document, refuse, selection, to_result
+from qwen3_rag.llama_index.queries import Search, deletion, of_document, refuse, selection
 from qwen3_rag.milvus import MilvusCollection
 
 DEFAULT_URI = "./milvus.db"
@@ -32,6 +34,8 @@ class CollectionOptions(TypedDict, total=False):
     metric: Literal["COSINE", "IP"]
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
     index: Mapping[str, Any] | None
+    full_text: bool | None
+    check_model: bool
     timeout: float | None
 
 
@@ -43,14 +47,14 @@ class MilvusStore(BasePydanticVectorStore):
     collection come back as `TextNode`.
 
     Metadata filters are converted whole or refused with a `FilterError`, see `qwen3_rag.llama_index.filters`. Query
-    modes are `DEFAULT` and `MMR`.
+    modes are `DEFAULT`, `SPARSE` or `TEXT_SEARCH` (by words, with BM25), `HYBRID` (both, fused) and `MMR`.
 
     Example:
         ```python
         from llama_index.core import StorageContext, VectorStoreIndex
         from qwen3_rag.llama_index import MilvusStore, Qwen3Embedding
 
-        store = MilvusStore("./milvus.db")
+        store = MilvusStore("./milvus.db", embed_model=Qwen3Embedding())
         context = StorageContext.from_defaults(vector_store=store)
         index = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=Qwen3Embedding())
         index = VectorStoreIndex.from_vector_store(store, embed_model=Qwen3Embedding())  # the next day
@@ -59,8 +63,11 @@ class MilvusStore(BasePydanticVectorStore):
     Args:
         uri: Milvus Lite file (ending in `.db`) or server address; `./milvus.db` if absent.
         collection: Name of the collection, or a `qwen3_rag.milvus.MilvusCollection` as it is.
+        embed_model: The model that makes the nodes' and the queries' vectors, if it is a `Qwen3Embedding`: a new collection
+            remembers it, and refuses another one later. `Qwen3Retriever` sets it by itself.
         options: Further options as one mapping, as `to_dict` writes them, which leaves the token out.
-        **more: Passed to `MilvusCollection`: `token`, `db_name`, `metric`, `consistency`, `index`, `timeout`.
+        **more: Passed to `MilvusCollection`: `token`, `db_name`, `metric`, `consistency`, `index`, `full_text`,
+            `check_model`, `timeout`.
 
     Raises:
         ConfigurationError: If an argument has a value that cannot work.
@@ -75,12 +82,14 @@ class MilvusStore(BasePydanticVectorStore):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the collection, but no token.")
 
     _collection: MilvusCollection = PrivateAttr()
+    _embed_model: Qwen3Embedding | None = PrivateAttr(default=None)
 
     def __init__(
         self,
         uri: str | Path | None = None,
         collection: str | MilvusCollection = "qwen3_rag",
         *,
+        embed_model: Qwen3Embedding | None = None,
         options: Mapping[str, Any] | None = None,
         **more: Unpack[CollectionOptions],
     ) -> None:
@@ -89,6 +98,7 @@ class MilvusStore(BasePydanticVectorStore):
         public = {key: value for key, value in settings.items() if key != "token"}
         super().__init__(stores_text=True, uri=opened.uri, collection=opened.name, options=public)
         self._collection = opened
+        self._embed_model = embed_model
 
     @classmethod
     def class_name(cls) -> str:
@@ -99,6 +109,21 @@ class MilvusStore(BasePydanticVectorStore):
     def client(self) -> MilvusCollection:
         """The collection itself, for what LlamaIndex has no word for, such as `count` and `exists`."""
         return self._collection
+
+    def with_model(self, embed_model: BaseEmbedding) -> Self:
+        """Returns a copy for a model over the same open collection; a model that is no `Qwen3Embedding` is forgotten."""
+        copy = self.model_copy()
+        copy._embed_model = embed_model if isinstance(embed_model, Qwen3Embedding) else None  # noqa: SLF001 - our own
+        return copy
+
+    def verify(self) -> None:
+        """Compares the collection's contract with the model, if there is one.
+
+        Raises:
+            CollectionError: If another model wrote the collection.
+        """
+        if self._embed_model is not None:
+            self._collection.verify(self._embed_model.embedder, dimensions=self._embed_model.dimensions)
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Stores nodes; one with an id that is there already replaces it.
@@ -112,16 +137,16 @@ class MilvusStore(BasePydanticVectorStore):
 
         Raises:
             InputError: If a node has no embedding or can't be stored; then none was.
-            CollectionError: If the collection's vectors have another length.
+            CollectionError: If another model wrote the collection, or its vectors have another length.
         """
         refuse(kwargs)
-        self._collection.upsert([to_passage(node) for node in nodes], vectors(nodes))
+        self._collection.upsert([to_passage(node) for node in nodes], vectors(nodes), **self._writer())
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Async twin of `add`."""
         refuse(kwargs)
-        await self._collection.aupsert([to_passage(node) for node in nodes], vectors(nodes))
+        await self._collection.aupsert([to_passage(node) for node in nodes], vectors(nodes), **self._writer())
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
@@ -183,38 +208,35 @@ class MilvusStore(BasePydanticVectorStore):
         await asyncio.to_thread(self.clear)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """Finds the nearest nodes.
+        """Finds the best nodes.
 
         Args:
-            query: `query_embedding`, `similarity_top_k`, `filters`, `doc_ids`, `node_ids` (an empty list restricts
-                nothing, since LlamaIndex's indexes always send one), `mode` and `mmr_threshold`.
+            query: `query_embedding` (for all modes but `SPARSE` and `TEXT_SEARCH`), `query_str` (for those and `HYBRID`),
+                `similarity_top_k`, `filters`, `doc_ids`, `node_ids` (an empty list restricts nothing, since LlamaIndex's
+                indexes always send one), `mode` and `mmr_threshold`. For `HYBRID`: `alpha` (from 0, words alone, to 1,
+                vectors alone; without it, reciprocal rank fusion), `hybrid_top_k` (how many come back, instead of
+                `similarity_top_k`) and `sparse_top_k` (how many each leg finds, at least as many as come back).
             **kwargs: For MMR: `mmr_threshold` (0, as different as possible, to 1, as near as possible; 0.5), and how
                 many it chooses from: `mmr_prefetch_k`, or `mmr_prefetch_factor` (4) times `similarity_top_k`.
 
         Returns:
-            Nodes, ids and similarities: cosine or inner product, larger is nearer. MMR returns the same similarities in
-            its own order.
+            Nodes, ids and similarities, larger is better: cosine or inner product; BM25's number, comparable within one
+            answer only; or the fused score between 0 and 1. MMR returns the same similarities in its own order.
 
         Raises:
-            InputError: If there is no embedding.
-            UnsupportedError: If the mode is neither `DEFAULT` nor `MMR`.
+            InputError: If the mode needs an embedding or a question, and there is none.
+            UnsupportedError: If the mode is another.
             FilterError: If the filters can't be expressed; nothing was searched.
+            CollectionError: If another model wrote the collection, or it has no full text to search by words.
         """
         search = Search.of(query, kwargs)
-        if search.mmr_threshold is None:
-            return to_result(self._collection.search(search.vector, search.k, filter=search.filter))
-        return search.diverse(
-            *self._collection.search_with_vectors(search.vector, search.fetch_k, filter=search.filter)
-        )
+        if search.vector is not None:
+            self.verify()
+        return search.ask(self._collection)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Async twin of `query`."""
-        search = Search.of(query, kwargs)
-        if search.mmr_threshold is None:
-            return to_result(await self._collection.asearch(search.vector, search.k, filter=search.filter))
-        return search.diverse(
-            *await self._collection.asearch_with_vectors(search.vector, search.fetch_k, filter=search.filter)
-        )
+        return await asyncio.to_thread(self.query, query, **kwargs)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:  # noqa: ARG002 - LlamaIndex's signature
         """Flushes, which lets Milvus index what is new; call it once after an ingest, as `StorageContext.persist` does.
@@ -236,6 +258,11 @@ class MilvusStore(BasePydanticVectorStore):
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def _writer(self) -> dict[str, Any]:
+        """What goes into the contract of a new collection."""
+        model = self._embed_model
+        return {} if model is None else {"embedder": model.embedder, "instruction": model.instruction}
 
 
 def _open(uri: str | Path | None, collection: str | MilvusCollection, options: dict[str, Any]) -> MilvusCollection:

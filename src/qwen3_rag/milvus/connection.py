@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,7 @@ class Connection:
         client: The `pymilvus.MilvusClient`.
         target: Where it is connected to.
         lite: Whether Milvus Lite answers, in this process or as a server.
+        version: Major and minor version of another server, if it says them.
         writing: Shared by all writers of this process to one database: Milvus Lite reports errors for writes that
             collide, even though it makes them.
         may_follow_crash: Whether the process that had a Milvus Lite database open before may have been killed.
@@ -84,6 +86,7 @@ class Connection:
     client: Any
     target: Target
     lite: bool
+    version: tuple[int, int] | None
     writing: threading.RLock
     may_follow_crash: bool
 
@@ -116,8 +119,9 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
     if target.path is None:
         with translated(f"connecting to {target.address!r}", target.token):
             client = pymilvus.MilvusClient(uri=target.address, **options)
-            lite = client.get_server_version().startswith("milvus_lite")  # an old server says "2.3-lite"
-            return Connection(client, target, lite, _writing(target.address), may_follow_crash=lite)
+            version = client.get_server_version()
+            lite = version.startswith("milvus_lite")  # an old server says "2.3-lite"
+            return Connection(client, target, lite, _numbers(version), _writing(target.address), may_follow_crash=lite)
     path = target.path.resolve()
     may_follow_crash = _acquire(path)
     try:
@@ -126,7 +130,13 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
     except BaseException:
         _release(path)
         raise
-    return Connection(client, Target(target.address, path), True, _writing(str(path)), may_follow_crash)
+    return Connection(client, Target(target.address, path), True, None, _writing(str(path)), may_follow_crash)
+
+
+def _numbers(version: str) -> tuple[int, int] | None:
+    """Reads `v2.5.4`, or the longer sentences of Zilliz Cloud."""
+    found = re.search(r"(\d+)\.(\d+)", version)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 @dataclass(slots=True)

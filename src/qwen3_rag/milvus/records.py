@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from qwen3_rag.errors import InputError
+from qwen3_rag.milvus.analysis import analyse_within
 from qwen3_rag.milvus.schema import (
     DOC_ID,
     DYNAMIC_BYTES,
@@ -29,15 +30,19 @@ from qwen3_rag.milvus.schema import (
     RESERVED,
     SHADOW,
     TEXT,
+    TEXT_BM25,
+    TEXT_BYTES,
     Layout,
     is_plain_key,
 )
-from qwen3_rag.types import FloatArray, Passage
+from qwen3_rag.types import FloatArray, Passage, Truncation
 
 BATCH_ROWS: Final = 1_000
 BATCH_BYTES: Final = 16 * 2**20
 """A quarter of what a Milvus server takes in one message by default."""
 MAX_METADATA_DEPTH: Final = 32
+FULL_TEXT: Final = "full text"
+"""The part of a passage that a `Truncation` of a write is about; its tokens are words."""
 
 _APART: Final = frozenset({"id_", "text", "text_resource", "metadata", "embedding"})
 """Parts of a node that a passage has under names of its own."""
@@ -83,13 +88,28 @@ def to_rows(passages: Sequence[Passage], vectors: FloatArray, layout: Layout) ->
     return rows
 
 
+def with_full_text(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], tuple[Truncation, ...]]:
+    """Adds the texts for BM25.
+
+    Args:
+        rows: Rows as `to_rows` returns them; not changed.
+
+    Returns:
+        The rows with one column more, and those whose words did not all fit into it.
+    """
+    analysed = [analyse_within(row[TEXT], TEXT_BYTES) for row in rows]
+    cut = [Truncation(i, FULL_TEXT, a.words, a.kept) for i, a in enumerate(analysed) if a.kept < a.words]
+    return [row | {TEXT_BM25: a.text} for row, a in zip(rows, analysed, strict=True)], tuple(cut)
+
+
 def batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Splits rows into requests of at most `BATCH_ROWS` rows and about `BATCH_BYTES` bytes."""
     batch: list[dict[str, Any]] = []
     size = 0
     for row in rows:
         # A character takes up to 4 bytes, and the metadata lies in the row twice.
-        row_size = row[EMBEDDING].nbytes + 4 * len(row[TEXT]) + min(8 * len(row[NODE_CONTENT]), DYNAMIC_BYTES) + 1024
+        texts = 4 * (len(row[TEXT]) + len(row.get(TEXT_BM25, "")))
+        row_size = row[EMBEDDING].nbytes + texts + min(8 * len(row[NODE_CONTENT]), DYNAMIC_BYTES) + 1024
         if batch and (len(batch) == BATCH_ROWS or size + row_size > BATCH_BYTES):
             yield batch
             batch, size = [], 0

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from qwen3_rag.errors import CollectionError, StoreError, UnsupportedError
+from qwen3_rag.errors import CollectionError, StoreError
 from qwen3_rag.milvus.connection import Connection, Target, connect
+from qwen3_rag.milvus.contract import Contract
 from qwen3_rag.milvus.expressions import id_in, quoted
 from qwen3_rag.milvus.failures import ConnectionLostError, translated
-from qwen3_rag.milvus.recovery import LITE_INDEXES, load_after_restart
-from qwen3_rag.milvus.schema import EMBEDDING, ID, Layout, build_schema, read_layout
-from qwen3_rag.types import FloatArray
+from qwen3_rag.milvus.lifecycle import Settings, checked_full_text, create_bare, create_index, open_collection
+from qwen3_rag.milvus.schema import ID, Layout
 
 ROWS_PER_REQUEST: Final = 500
 """When reading rows by id."""
 IDS_PER_REQUEST: Final = 10_000
 """When reading ids by condition; a server returns at most 16,384 rows at once."""
-INDEX_POLLS: Final = 10
-INDEX_POLL_SECONDS: Final = 0.1
 
 T = TypeVar("T")
 
@@ -35,24 +32,26 @@ class Session:
 
     Attributes:
         target: The database.
-        name: The collection.
         db_name: Database on the server.
-        metric: `COSINE` or `IP`.
-        consistency: Consistency of every read.
-        index: Type and parameters of the index of a new collection.
-        timeout: Seconds per request.
+        settings: How the collection is opened and created.
     """
 
     target: Target
-    name: str
     db_name: str | None
-    metric: str
-    consistency: str
-    index: Mapping[str, Any]
-    timeout: float | None
+    settings: Settings
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     _connection: Connection | None = field(default=None, init=False, repr=False)
     _layout: Layout | None = field(default=None, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Name of the collection."""
+        return self.settings.name
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds per request."""
+        return self.settings.timeout
 
     def connection(self) -> Connection:
         """Connects if need be."""
@@ -81,23 +80,19 @@ class Session:
         """The layout of the collection, which is then loaded; `None` if it does not exist."""
         layout = self._layout
         if layout is None and self.exists():
-            with self.translated("opening"):
-                layout = self._layout = self._open(self.connection())  # two threads at once both find the same
+            with self.translated("opening"):  # two threads at once both find the same
+                layout = self._layout = open_collection(self.connection(), self.settings)
         return layout
 
-    def create(self, dimensions: int) -> Layout:
-        """Creates the collection and its index, or nothing; or opens the one that somebody else just created."""
+    def create(self, dimensions: int, contract: Contract | None) -> Layout:
+        """Creates the collection and its indexes, or nothing; or opens the one that somebody else just created."""
         connection = self.connection()
-        if connection.lite and self.index["index_type"] not in LITE_INDEXES:
-            raise UnsupportedError(
-                f"Milvus Lite can't load an index of type {self.index['index_type']!r} after a restart; use one of "
-                f"{', '.join(LITE_INDEXES)}"
-            )
+        full_text = checked_full_text(connection, self.settings)
         with self._writing(connection), self._opening:
-            if self.layout() is None and self._create_bare(connection.client, dimensions):
+            if self.layout() is None and self._create_bare(connection, dimensions, contract, full_text):
                 try:
                     with self.translated("indexing"):
-                        self._create_index(connection.client)
+                        create_index(connection.client, self.settings, full_text=full_text)
                     self.layout()
                 except BaseException as error:
                     self._drop_after(error)
@@ -139,6 +134,9 @@ class Session:
         except CollectionError:
             self._layout = None
             return self._run(action, absent, request)
+        except StoreError:
+            self._layout = None  # perhaps another handle replaced the collection: the next request looks again
+            raise
 
     def replace(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         """Writes rows in place of those with the same ids."""
@@ -153,7 +151,7 @@ class Session:
             self.name,
             filter=expression,
             output_fields=list(output_fields),
-            consistency_level=self.consistency,
+            consistency_level=self.settings.consistency,
             timeout=self.timeout,
             **options,
         )
@@ -182,16 +180,17 @@ class Session:
             after = f"{ID} > {quoted(found[-1])}"
         return list(ids)[:limit]
 
-    def check_dimensions(self, layout: Layout, vectors: FloatArray) -> None:
+    def check_dimensions(self, layout: Layout, dimensions: int) -> None:
         """Refuses vectors of another length than the collection's.
 
         Raises:
             CollectionError: If the lengths differ.
         """
-        if vectors.shape[1] != layout.dimensions:
+        if dimensions != layout.dimensions:
+            writer = "the model" if layout.contract is None else f"{layout.contract.model!r}, the model,"
             raise CollectionError(
-                f"collection {self.name!r} holds vectors of {layout.dimensions} dimensions, got {vectors.shape[1]}: "
-                "use the model and dimension that it was written with, or another name, or drop it and ingest again"
+                f"collection {self.name!r} holds vectors of {layout.dimensions} dimensions, got {dimensions}: use "
+                f"{writer} and the dimension that it was written with, or another name, or drop it and ingest again"
             )
 
     @contextmanager
@@ -217,14 +216,12 @@ class Session:
     def _writing(self, connection: Connection) -> AbstractContextManager[Any]:
         return connection.writing if connection.lite else nullcontext()
 
-    def _create_bare(self, client: Any, dimensions: int) -> bool:
+    def _create_bare(self, connection: Connection, dimensions: int, contract: Contract | None, full_text: bool) -> bool:
         """Creates the collection without an index; `False` if somebody else was faster."""
-        schema = build_schema(dimensions)
+        properties = {} if contract is None else contract.properties()
         try:
             with self.translated("creating"):
-                client.create_collection(
-                    self.name, schema=schema, consistency_level=self.consistency, timeout=self.timeout
-                )
+                create_bare(connection.client, self.settings, dimensions, properties, full_text=full_text)
         except StoreError:
             if self.exists():
                 return False
@@ -236,38 +233,3 @@ class Session:
             self.drop()
         except StoreError as second:
             error.add_note(f"What had been created so far could not be dropped: {second}")
-
-    def _create_index(self, client: Any) -> None:
-        index = client.prepare_index_params()
-        index.add_index(EMBEDDING, metric_type=self.metric, **self.index)
-        # Nothing to wait for: the collection is empty. And Milvus Lite lacks what pymilvus would ask while waiting.
-        client.create_index(self.name, index, timeout=self.timeout, sync=False)
-
-    def _open(self, connection: Connection) -> Layout:
-        client = connection.client
-        description = client.describe_collection(self.name, timeout=self.timeout)
-        layout = read_layout(description, self._describe_index(client), metric=self.metric)
-        # A collection that was reopened is there, but answers nothing until it is loaded.
-        if not connection.lite or self._is_loaded(client):
-            client.load_collection(self.name, timeout=self.timeout)
-            return layout
-        with connection.writing:
-            if not self._is_loaded(client):
-                same = layout.index_type == self.index["index_type"]
-                params = self.index["params"] if same else {}
-                index = {"index_type": layout.index_type, "metric_type": self.metric, "params": params}
-                load_after_restart(connection, self.name, layout, index)
-        return layout
-
-    def _is_loaded(self, client: Any) -> bool:
-        return bool(client.get_load_state(self.name, timeout=self.timeout)["state"].name == "Loaded")
-
-    def _describe_index(self, client: Any) -> Mapping[str, Any] | None:
-        """Describes the index on the vectors; waits a moment for it, because another process may be creating it."""
-        for _ in range(INDEX_POLLS):
-            names = client.list_indexes(self.name, field_name=EMBEDDING)
-            if names:
-                description: Mapping[str, Any] = client.describe_index(self.name, names[0], timeout=self.timeout)
-                return description
-            time.sleep(INDEX_POLL_SECONDS)
-        return None

@@ -47,3 +47,30 @@ class TestOverARetriever(OverMilvus):
 class TestOverItself(OverMilvus):
     def source(self, store):
         return Qwen3Retriever(store, OverlapReranker(), top_n=5)
+
+
+class OverAMode(OverMilvus):
+    mode = "dense"
+
+    @property
+    def retriever_constructor_params(self):
+        return {**super().retriever_constructor_params, "mode": self.mode}
+
+
+class TestSparse(OverAMode):
+    mode = "sparse"
+
+
+class TestHybrid(OverAMode):
+    mode = "hybrid"
+
+
+class TestDense(OverAMode):
+    pass
+
+
+class TestOverMany(OverAMode):
+    mode = "hybrid"
+
+    def source(self, store):
+        return {"one": store, "two": store}

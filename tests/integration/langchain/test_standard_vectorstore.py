@@ -11,6 +11,14 @@ from qwen3_rag.langchain import MilvusStore
 class TestMilvusStore(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, where):
-        with MilvusStore(self.get_embeddings(), **where) as store:
+        with MilvusStore(self.get_embeddings(), full_text=True, **where) as store:
+            yield store
+            store.collection.drop()
+
+
+class TestMilvusStoreWithoutFullText(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, where):
+        with MilvusStore(self.get_embeddings(), full_text=False, **where) as store:
             yield store
             store.collection.drop()

@@ -1,0 +1,87 @@
+"""Which collections a database has, and what wrote them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen3_rag.errors import CollectionError, StoreConnectionError
+from qwen3_rag.milvus.connection import Target, connect
+from qwen3_rag.milvus.contract import Contract
+from qwen3_rag.milvus.failures import translated
+from qwen3_rag.milvus.lifecycle import describe_index
+from qwen3_rag.milvus.schema import EMBEDDING, SPARSE, has_full_text, read_layout
+
+METRICS = ("COSINE", "IP")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection of a database.
+
+    Attributes:
+        name: Its name.
+        rows: How many rows it has, roughly: servers count those that were deleted or replaced for a while.
+        dimensions: Length of its vectors; `None` if it can't be opened.
+        metric: How it compares them; `None` if it can't be opened.
+        full_text: Whether it can be searched by words.
+        contract: What wrote it, if it says so.
+        problem: Why `MilvusCollection` can't open it, if so.
+    """
+
+    name: str
+    rows: int
+    dimensions: int | None = None
+    metric: str | None = None
+    full_text: bool = False
+    contract: Contract | None = None
+    problem: str | None = None
+
+
+def list_collections(
+    uri: str | Path = "./milvus.db",
+    *,
+    token: str | None = None,
+    db_name: str | None = None,
+    timeout: float | None = None,
+) -> list[CollectionInfo]:
+    """Lists the collections of a database, ours and others', by name; nothing is loaded.
+
+    Args:
+        uri: As for `MilvusCollection`.
+        token: As for `MilvusCollection`.
+        db_name: As for `MilvusCollection`.
+        timeout: As for `MilvusCollection`.
+
+    Returns:
+        One entry for each collection.
+
+    Raises:
+        ConfigurationError: If an argument can't work.
+        StoreConnectionError: If there is no such database, or it can't be opened or reached.
+    """
+    target = Target.parse(uri, token)
+    if target.path is not None and not target.path.exists():
+        raise StoreConnectionError(f"there is no database {target.address!r}: the first write creates one")
+    connection = connect(target, db_name=db_name, timeout=timeout)
+    try:
+        with translated(f"listing the collections of {target.address!r}", token):
+            return [
+                _describe(connection.client, name, timeout) for name in sorted(connection.client.list_collections())
+            ]
+    finally:
+        connection.close()
+
+
+def _describe(client: Any, name: str, timeout: float | None) -> CollectionInfo:
+    description = client.describe_collection(name, timeout=timeout)
+    rows = int(client.get_collection_stats(name, timeout=timeout)["row_count"])
+    dense = describe_index(client, name, EMBEDDING, timeout, polls=1)
+    sparse = describe_index(client, name, SPARSE, timeout, polls=1) if has_full_text(description) else None
+    metric = str((dense or {}).get("metric_type"))
+    try:
+        layout = read_layout(description, dense, sparse, metric=metric if metric in METRICS else " or ".join(METRICS))
+    except CollectionError as error:
+        return CollectionInfo(name, rows, problem=str(error))
+    return CollectionInfo(name, rows, layout.dimensions, metric, layout.full_text is not None, layout.contract)

@@ -1,0 +1,108 @@
+"""The requests that searches are made of: by vector, by words, and both at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from qwen3_rag.errors import CollectionError
+from qwen3_rag.milvus.analysis import analyse, has_words
+from qwen3_rag.milvus.connection import Connection
+from qwen3_rag.milvus.records import to_passage
+from qwen3_rag.milvus.schema import EMBEDDING, OUTPUT_FIELDS, SPARSE, TEXT_BM25, Layout
+from qwen3_rag.milvus.session import Session
+from qwen3_rag.types import FloatArray, Hit
+
+_MIN_EF: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Searcher:
+    """Asks an open collection.
+
+    Attributes:
+        session: The collection.
+        connection: Where it is open.
+        layout: Its layout.
+        condition: What all hits have to fulfil; `True` is nothing, `False` is not to be fulfilled.
+        k: Most hits of one search.
+    """
+
+    session: Session
+    connection: Connection
+    layout: Layout
+    condition: str | bool
+    k: int
+
+    def by_vector(
+        self, query: FloatArray, output_fields: Sequence[str] = OUTPUT_FIELDS
+    ) -> tuple[list[Hit], FloatArray]:
+        """Finds the nearest passages to a query of shape `(1, dimensions)`, and their vectors if those are asked for.
+
+        Raises:
+            CollectionError: If the collection has vectors of another length.
+        """
+        self.session.check_dimensions(self.layout, query.shape[1])
+        found = self._search(
+            EMBEDDING, query.tolist(), self.session.settings.metric, self._index_params(), output_fields
+        )
+        hits = [Hit(to_passage(hit.id, hit["entity"]), float(hit.score)) for hit in found]
+        return hits, np.asarray([hit["entity"].get(EMBEDDING, ()) for hit in found], np.float32)
+
+    def by_words(self, text: str) -> list[Hit]:
+        """Finds the passages that BM25 ranks highest.
+
+        Raises:
+            CollectionError: If the collection has no full text.
+        """
+        if self.layout.full_text is None:
+            raise CollectionError(
+                f"collection {self.session.name!r} has no full text, so it can't be searched by words: search it by "
+                "vector alone (mode='dense'), or ingest into a new collection, which gets full text on Milvus Lite and on "
+                "servers from version 2.5 on"
+            )
+        words = analyse(text) if self.layout.full_text == TEXT_BM25 else text
+        if not has_words(words):
+            return []
+        found = self._search(SPARSE, [words], "BM25", {}, OUTPUT_FIELDS)
+        # Milvus Lite reports a distance, which is the negative of what servers report.
+        return [Hit(to_passage(hit.id, hit["entity"]), abs(float(hit.score))) for hit in found]
+
+    def by_both(self, query: FloatArray, text: str) -> tuple[list[Hit], list[Hit]]:
+        """Searches by vector and by words; at the same time where a server answers.
+
+        Returns:
+            What the vector found, and what the words found.
+        """
+        if self.connection.lite:  # pure Python, which does one after the other anyway
+            return self.by_vector(query)[0], self.by_words(text)
+        with ThreadPoolExecutor(1) as pool:
+            words = pool.submit(copy_context().run, self.by_words, text)
+            return self.by_vector(query)[0], words.result()
+
+    def _search(
+        self, field: str, data: list[Any], metric: str, params: dict[str, Any], output_fields: Sequence[str]
+    ) -> list[Any]:
+        if self.condition is False:
+            return []
+        found = self.connection.client.search(
+            self.session.name,
+            data=data,
+            anns_field=field,
+            limit=self.k,
+            filter="" if self.condition is True else self.condition,
+            output_fields=list(output_fields),
+            search_params={"metric_type": metric, "params": params},
+            consistency_level=self.session.settings.consistency,
+            timeout=self.session.timeout,
+        )
+        return list(found[0])
+
+    def _index_params(self) -> dict[str, Any]:
+        """HNSW looks at `ef` candidates, which must be at least `k`; the defaults of the other indexes are fine."""
+        return {"ef": max(_MIN_EF, self.k)} if self.layout.index_type.startswith("HNSW") else {}

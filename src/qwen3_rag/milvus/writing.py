@@ -1,0 +1,146 @@
+"""Writing to a collection: upsert, delete, flush, drop."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy.typing as npt
+
+from qwen3_rag.errors import CollectionError, FilterError, InputError, TruncationWarning
+from qwen3_rag.milvus.checks import checked_ids, checked_vectors
+from qwen3_rag.milvus.connection import Connection
+from qwen3_rag.milvus.contract import Contract, is_normalized
+from qwen3_rag.milvus.expressions import id_in
+from qwen3_rag.milvus.reading import AnyFilter, CollectionReader, to_condition
+from qwen3_rag.milvus.records import batches, to_rows, with_full_text
+from qwen3_rag.milvus.schema import ID, TEXT_BM25, Layout
+from qwen3_rag.milvus.session import ROWS_PER_REQUEST
+from qwen3_rag.types import Embedder, FloatArray, Passage, Truncation
+
+
+class CollectionWriter(CollectionReader):
+    """What changes a collection."""
+
+    def upsert(
+        self,
+        passages: Sequence[Passage],
+        vectors: npt.ArrayLike,
+        *,
+        embedder: Embedder | None = None,
+        instruction: str | None = None,
+    ) -> tuple[Truncation, ...]:
+        """Writes passages; one whose id is there already is replaced as a whole.
+
+        Everything is checked before anything is sent. Many passages go in several requests, in order.
+
+        Args:
+            passages: The passages, with unique ids; not changed.
+            vectors: Shape `(len(passages), dimensions)`.
+            embedder: What made the vectors. A new collection remembers it, an existing one is compared with it; without
+                one, a new collection says nothing of its model.
+            instruction: The query instruction to remember, if it is not the embedder's own.
+
+        Returns:
+            The passages that BM25 can't see whole, because their words don't fit into 65,535 bytes (Chinese, Japanese
+            and Korean take about 7 bytes a character there); a warning says so too. Their texts are stored whole.
+
+        Raises:
+            InputError: If a passage or a vector can't be stored; nothing was written.
+            CollectionError: If another model wrote the collection, or its vectors have another length; nothing was
+                written.
+            StoreError: If Milvus fails; the message says how many passages were written before.
+        """
+        passages = list(passages)
+        matrix = checked_vectors(vectors, len(passages), metric=self._session.settings.metric)
+        if not passages:
+            return ()
+
+        def send(connection: Connection, layout: Layout) -> tuple[Truncation, ...]:
+            self._check_fit(layout, matrix, embedder)
+            complete, cut = with_full_text(rows) if layout.full_text == TEXT_BM25 else (rows, ())
+            written = 0
+            for batch in batches(complete):
+                with self._session.translated(f"writing (after {written} of {len(rows)} passages) to"):
+                    self._session.replace(connection, batch)
+                written += len(batch)
+            return cut
+
+        with self._session.writing():
+            rows = to_rows(passages, matrix, self._session.layout() or Layout(matrix.shape[1]))
+            while (cut := self._session.run("writing to", None, send)) is None:
+                contract = None if embedder is None else Contract.of(embedder, matrix, instruction)
+                self._session.create(matrix.shape[1], contract)
+        _warn_of(cut, passages)
+        return cut
+
+    def delete(self, *, ids: Sequence[str] | None = None, filter: AnyFilter | None = None) -> int:  # noqa: A002
+        """Deletes passages by id or by filter.
+
+        Args:
+            ids: Ids; unknown ones don't matter.
+            filter: A condition; one that matches everything is refused.
+
+        Returns:
+            How many passages were there and are gone.
+
+        Raises:
+            InputError: If not exactly one of both is given.
+            FilterError: If the filter can't be expressed or matches everything.
+        """
+        if (ids is None) is (filter is None):
+            raise InputError("delete takes either ids or a filter")
+        condition = False if filter is None else to_condition(filter)
+        if condition is True:
+            raise FilterError(f"delete with the filter {filter!r} would delete everything; use drop() for that")
+        unique = checked_ids(ids or ())
+
+        def send(connection: Connection, _layout: Layout) -> int:
+            found = [row[ID] for row in self._session.query_rows(unique, [ID])]
+            found += self._session.query_ids(condition)
+            for start in range(0, len(found), ROWS_PER_REQUEST):
+                expression = id_in(found[start : start + ROWS_PER_REQUEST])
+                connection.client.delete(self._session.name, filter=expression, timeout=self._session.timeout)
+            return len(found)
+
+        with self._session.writing():
+            return self._session.run("deleting from", 0, send)
+
+    def flush(self) -> None:
+        """Writes what was upserted to disk and lets Milvus index it; call it once after an ingest.
+
+        Milvus Lite searches an unflushed collection without its index, which is 10 to 100 times slower.
+        """
+
+        def send(connection: Connection, _layout: Layout) -> None:
+            connection.client.flush(self._session.name, timeout=self._session.timeout)
+
+        with self._session.writing():
+            self._session.run("flushing", None, send)
+
+    def drop(self) -> None:
+        """Deletes the collection with everything in it, if it exists."""
+        self._session.drop()
+
+    def _check_fit(self, layout: Layout, matrix: FloatArray, embedder: Embedder | None) -> None:
+        contract = layout.contract
+        if contract is not None and embedder is not None and self._check_model:
+            contract.check(self._session.name, embedder)
+        self._session.check_dimensions(layout, matrix.shape[1])
+        unit_length = contract is not None and contract.normalized and self._session.settings.metric == "IP"
+        if unit_length and not is_normalized(matrix):
+            raise CollectionError(
+                f"collection {self._session.name!r} holds normalised vectors and compares by IP, so longer vectors would "
+                "always win: normalise these too, or write them to another collection"
+            )
+
+
+def _warn_of(cut: Sequence[Truncation], passages: Sequence[Passage]) -> None:
+    if cut:
+        first = cut[0]
+        warnings.warn(
+            f"{len(cut)} of {len(passages)} passages have more words than BM25 has room for, so it does not see their "
+            f"ends: passage {passages[first.index].id!r} lost {first.lost} of {first.tokens} words. Split them",
+            TruncationWarning,
+            stacklevel=3,
+        )
