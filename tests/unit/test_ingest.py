@@ -198,7 +198,7 @@ def test_useless_options_are_refused(folder, collection, options):
 def test_another_model_is_refused_before_it_embeds(folder, collection):
     ingest(folder, WordEmbedder(64), collection)
     other = WordEmbedder(32, "fake/other")
-    with pytest.raises(CollectionError, match=r"64 dimensions, but 'fake/other' gives 32"):
+    with pytest.raises(CollectionError, match=r"written with 'fake/words' \(64 dimensions\), not with 'fake/other'"):
         ingest(folder, other, collection)
     assert other.calls == []
 

@@ -89,7 +89,7 @@ def find(search: Search, collection: MilvusCollection, embedder: Embedder, reran
     Raises:
         ConfigurationError: If one of the search's numbers has no meaning.
         InputError: If there is no question.
-        CollectionError: If there is no such collection.
+        CollectionError: If there is no such collection, or another model wrote it.
         Qwen3RagError: What a model or the store raises.
     """
     check_k(search.k)
@@ -98,6 +98,7 @@ def find(search: Search, collection: MilvusCollection, embedder: Embedder, reran
         raise InputError("the question is empty: give some words to look for")
     if _is_new_file(collection.uri) or not collection.exists():
         raise CollectionError(f"no collection {collection.name!r} in {collection.uri!r}: run `qwen3-rag ingest` first")
+    collection.verify(embedder)
     vector = embedder.embed_queries([search.question], instruction=search.instruction).vectors[0]
     dense = collection.search(vector, search.k)
     reranked = rerank_items(

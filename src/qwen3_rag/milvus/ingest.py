@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qwen3_rag.chunking import MAX_CHARS, split_markdown, split_text
-from qwen3_rag.errors import CollectionError, ConfigurationError, InputError
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.types import Embedder, Passage, Truncation
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def ingest(
     Raises:
         ConfigurationError: If an option has no meaning, or no path is given.
         InputError: If a path does not exist, is not a text file, or is a folder without one; before anything is read.
-        CollectionError: If the collection's vectors have another dimension than the model's.
+        CollectionError: If another model wrote the collection, or its vectors have another dimension.
         Qwen3RagError: What the embedder or the store raises; the batches before it are kept.
     """
     started = time.perf_counter()
@@ -121,7 +121,7 @@ def ingest(
         raise ConfigurationError(f"batch_size must be a positive integer, got {batch_size!r}")
     tally = _Tally()
     files = _find(paths, tally)
-    _check_dimensions(embedder, collection)
+    collection.verify(embedder, dimensions=embedder.dimensions)
     tally.total_bytes = sum(file.size for file in files)
     try:
         for batch in _batches(_read(files, max_chars, tally), batch_size):
@@ -239,22 +239,12 @@ def _batches(items: Iterator[tuple[Passage, float]], size: int) -> Iterator[list
         yield batch
 
 
-def _check_dimensions(embedder: Embedder, collection: MilvusCollection) -> None:
-    """Fails before the first batch is embedded, not after."""
-    expected = collection.dimensions
-    if expected is not None and expected != embedder.dimensions:
-        raise CollectionError(
-            f"collection {collection.name!r} holds vectors of {expected} dimensions, but {embedder.model_id!r} gives "
-            f"{embedder.dimensions}: use the model that filled it, or another collection"
-        )
-
-
 def _store(passages: Sequence[Passage], embedder: Embedder, collection: MilvusCollection, tally: _Tally) -> None:
     known = collection.existing_ids([passage.id for passage in passages])
     fresh = list({passage.id: passage for passage in passages if passage.id not in known}.values())
     if fresh:
         result = embedder.embed_documents([passage.text for passage in fresh])
-        collection.upsert(fresh, result.vectors)
+        collection.upsert(fresh, result.vectors, embedder=embedder)
         tally.added += len(fresh)
         tally.tokens += result.tokens
         tally.truncated.extend((fresh[cut.index].id, cut) for cut in result.truncated)
