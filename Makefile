@@ -44,7 +44,8 @@ test: $(VENV)/dev ## Run all tests
 	$(BIN)/python -m pytest
 
 test-pymilvus3: $(VENV3)/dev ## Run the store and LangChain tests with pymilvus 3
-	$(BIN3)/python -m pytest tests/integration tests/unit/langchain --ignore=tests/integration/llama_index --ignore=tests/integration/test_examples.py
+	$(BIN3)/python -m pytest tests/integration tests/unit/langchain --ignore=tests/integration/llama_index \
+		--ignore=tests/integration/serving --ignore=tests/integration/test_examples.py
 
 lint: $(VENV)/dev ## Check format, lint and types
 	$(BIN)/ruff format --check .
