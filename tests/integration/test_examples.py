@@ -1,7 +1,11 @@
-"""Every example and every program in the README runs, offline, and its commands exist."""
+"""Every example and every program in the README runs, offline, and its commands exist.
+
+Programs that chat find the loopback server where users have theirs: in the environment.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -13,11 +17,42 @@ from typer.main import get_command
 
 from qwen3_rag.cli.app import app
 from qwen3_rag.demo import CORPUS
+from qwen3_rag.models import chat_facts
+from qwen3_rag.thinking import DIALECTS, Decision
+from tests.chat_server import KEY, MARK, ChatServer
 from tests.integration.offline import run_command, run_offline
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 README = ROOT / "README.md"
+
+# What each example that chats asks for, in this order: the kind of server, and whether it is to think.
+ASKED = {
+    "thinking_toggle.py": [("dashscope", thinks) for thinks in (False, True, True, False)],
+    "thinking_budget.py": [("dashscope", thinks) for thinks in (True, True, False)],
+    "langchain_agent_with_tools.py": [("dashscope", True)] * 2,
+    "llama_index_agent_with_tools.py": [("dashscope", True)] * 2,
+    "other_servers.py": [(name, on) for name in ("deepseek", "openrouter", "vllm") for on in (False, True)],
+}
+# ... and what it must have printed.
+SAID = {
+    "thinking_toggle.py": [
+        "not thinking: Hello",
+        f"[reasoning]\n{MARK}",
+        "[text]\nHello",
+        "a calculation",
+        "a look-up",
+    ],
+    "thinking_budget.py": ["grants 300 tokens", "budget is spent", "reasoning tokens spent", " USD"],
+    "langchain_agent_with_tools.py": [
+        f"[ai thinks] {MARK}",
+        "[ai calls] travel_time(",
+        "[tool] 1.50 hours",
+        "[ai] The",
+    ],
+    "llama_index_agent_with_tools.py": [MARK, "[travel_time(", "-> 1.50 hours]", "answer: The tools say: 1.50 hours"],
+    "other_servers.py": ["deepseek, thinking=False: 0 characters", "  note: DeepSeek takes efforts, no numbers"],
+}
 
 # A block that can't run here, because it needs the hub or a key, says so: <!-- not run: reason -->
 BLOCK = re.compile(
@@ -67,15 +102,39 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def server(monkeypatch):
+    """A chat server that DashScope's variables, and those of the examples, name."""
+    for name in [name for name in os.environ if name.startswith("DASHSCOPE_")]:
+        monkeypatch.delenv(name)
+    with ChatServer() as server:
+        monkeypatch.setenv("DASHSCOPE_COMPATIBLE_BASE_URL", server.url)
+        monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
+        for name in ("deepseek", "openrouter", "vllm"):
+            monkeypatch.setenv(f"{name.upper()}_BASE_URL", server.url_for(name))
+            monkeypatch.setenv(f"{name.upper()}_API_KEY", KEY)
+        yield server
+
+
 def test_both_frameworks_have_a_quickstart():
     assert {"langchain_quickstart.py", "llama_index_quickstart.py"} <= {path.name for path in EXAMPLES}
 
 
+def chats(code: str) -> bool:
+    return re.search("ChatQwen3|Qwen3LLM", code) is not None
+
+
+def test_every_example_that_chats_is_looked_at():
+    assert {path.name for path in EXAMPLES if chats(path.read_text(encoding="utf-8"))} == ASKED.keys() == SAID.keys()
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_example_runs(path, folder):
+def test_example_runs(path, folder, server):
     result = run_offline("-f", str(path), cwd=folder)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
+    assert [(request.face, request.thinks) for request in server.requests] == ASKED.get(path.name, [])
+    assert [words for words in SAID.get(path.name, []) if words not in result.stdout] == []
 
 
 @pytest.mark.skipif(not README.exists(), reason="there is no README")
@@ -84,7 +143,7 @@ def test_the_readme_has_programs_that_run():
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
-def test_readme_program_runs(block, folder):
+def test_readme_program_runs(block, folder, server):
     compile(block.code, "README.md", "exec")
     if block.skipped:
         pytest.skip("the README says that it needs the hub or a key; it compiles")
@@ -92,6 +151,7 @@ def test_readme_program_runs(block, folder):
     program.write_text(block.code, encoding="utf-8")
     result = run_offline("-f", str(program), cwd=folder)
     assert result.returncode == 0, result.stderr
+    assert bool(server.requests) == chats(block.code)
 
 
 @pytest.mark.parametrize("command", README_COMMANDS, ids=shlex.join)
@@ -104,11 +164,28 @@ def test_readme_command_is_understood(command):
 
 
 @pytest.mark.skipif(not README_COMMANDS, reason="the README has no commands")
-def test_readme_commands_that_need_no_hub_run_in_their_order(folder):
+def test_readme_commands_that_need_no_hub_run_in_their_order(folder, server):
+    asked = 0
     for command in README_COMMANDS:
-        if command[0] == "demo" or "tiny" in command or command[0].startswith("-"):
+        talks = command[0] in {"chat", "compare"} and "--base-url" not in command
+        if command[0] == "demo" or "tiny" in command or command[0].startswith("-") or talks:
             result = run_command(command, folder)
             assert result.returncode == 0, (command, result.stderr)
+            asked += talks * (2 if command[0] == "compare" else 1)
+    assert len(server.requests) == asked
+
+
+# The others are spellings of DashScope's, and "openai" is sent nothing.
+@pytest.mark.parametrize("name", sorted(DIALECTS.keys() - {"modelscope", "siliconflow", "openai"}))
+def test_readme_spells_each_server_as_the_code_does(name):
+    dialect, facts = DIALECTS[name], chat_facts("qwen3-8b")
+    text = README.read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| {dialect.label} |"))
+    wishes = (Decision(True), Decision(False), Decision(True, "low"), Decision(True, budget=1024))
+    requests = [dialect.request(wish, facts) for wish in wishes]
+    sent = {word for request in requests for word in (*request.body, request.soft_switch) if word}
+    assert sent
+    assert sent <= set(re.findall(r"`([^`]+)`", row))
 
 
 def test_blocks_and_commands_are_found():

@@ -1,4 +1,4 @@
-"""The command `qwen3-rag`: ingest, search, demo."""
+"""The command `qwen3-rag`: ingest, search, demo, chat, compare."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ import typer
 from typer.main import get_command
 
 import qwen3_rag
-from qwen3_rag.cli import steps, view
+from qwen3_rag.cli import chat_commands, steps, view
 from qwen3_rag.demo import CORPUS, QUESTIONS
 from qwen3_rag.errors import Qwen3RagError, TruncationWarning
 from qwen3_rag.milvus.ingest import IngestReport, ingest
@@ -26,7 +27,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="qwen3-rag",
-    help="Qwen3 embedding and reranking over Milvus: a folder of Markdown goes in, the right passages come out.",
+    help="Qwen3 over Milvus: a folder of Markdown goes in, the right passages come out. And chat models that think.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -52,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
         0, or 1 for an error of this package, 2 for wrong usage, 130 when interrupted.
     """
     view.prepare_streams()
-    with _warnings_in_one_line():
+    with _told_in_one_line():
         try:
             status = get_command(app).main(list(argv) or ["--help"], prog_name="qwen3-rag", standalone_mode=False)
         except _UsageError as error:
@@ -65,15 +66,21 @@ def run(argv: Sequence[str]) -> int:
             status = _INTERRUPTED
         # Some versions of Typer turn an interruption into this status themselves.
         if status == _INTERRUPTED:
-            view.line("error", "interrupted (an ingest goes on where it stopped)")
+            view.line("error", "interrupted" + (" (it goes on where it stopped)" if "ingest" in argv[:1] else ""))
     return status if isinstance(status, int) else 0
 
 
 @contextmanager
-def _warnings_in_one_line() -> Iterator[None]:
+def _told_in_one_line() -> Iterator[None]:
+    """What the package warns of and logs is told as errors are."""
+    logger, handler = logging.getLogger("qwen3_rag"), view.LineHandler(logging.WARNING)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_kwargs: view.line("warning", message)
-        yield
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
 
 
 def _version(wanted: bool) -> None:
@@ -130,7 +137,7 @@ def search(
     with steps.Place(uri, collection, token).open() as opened:
         found = steps.find(request, opened, steps.embedder(model), steps.reranker(reranker, model))
     if as_json:
-        view.show_json(found)
+        view.show_json(view.as_dict(found))
     else:
         view.show_found(found, passages=top_n)
 
@@ -157,6 +164,10 @@ def demo(
             for question in QUESTIONS:
                 typer.echo(f"\nQ: {question}")
                 view.show_found(steps.find(steps.Search(question, k=10), opened, embedder, second), passages=1)
+
+
+app.command("chat")(chat_commands.chat_command)
+app.command("compare")(chat_commands.compare_command)
 
 
 def _ingest(paths: Iterable[Path], place: steps.Place, embedder: Embedder) -> IngestReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,14 @@ def console(*, stderr: bool = False) -> Console:
 def line(kind: str, message: object) -> None:
     """Writes one line to standard error, however many the message has."""
     sys.stderr.write(f"{kind}: {' '.join(str(message).split())}\n")
+
+
+class LineHandler(logging.Handler):
+    """Writes what is logged to standard error, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
+        line(record.levelname.lower(), record.getMessage())
 
 
 @contextmanager
@@ -110,10 +119,10 @@ def show_found(found: Found, *, passages: int) -> None:
         out.print()
 
 
-def show_json(found: Found) -> None:
-    """Writes the result as one JSON object; nothing else is written to standard output."""
+def show_json(result: dict[str, Any]) -> None:
+    """Writes a result as one JSON object; nothing else is written to standard output."""
     utf8 = (sys.stdout.encoding or "").lower().startswith("utf")
-    json.dump(as_dict(found), sys.stdout, ensure_ascii=not utf8, indent=2)
+    json.dump(result, sys.stdout, ensure_ascii=not utf8, indent=2)
     sys.stdout.write("\n")
 
 
