@@ -1,9 +1,11 @@
-"""LlamaIndex adapters: `Qwen3Embedding`, `Qwen3Rerank`, `MilvusStore`, `Qwen3Retriever`.
+"""LlamaIndex adapters: `Qwen3Embedding`, `Qwen3Rerank`, `MilvusStore`, `Qwen3Retriever`, `Qwen3LLM`.
 
 They only convert types; what they do is in the framework-free core.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from qwen3_rag.errors import missing_dependency
 
@@ -17,4 +19,19 @@ from qwen3_rag.llama_index.postprocessors import Qwen3Rerank
 from qwen3_rag.llama_index.retrievers import Qwen3Retriever
 from qwen3_rag.llama_index.vector_stores import MilvusStore
 
-__all__ = ["MilvusStore", "Qwen3Embedding", "Qwen3Rerank", "Qwen3Retriever"]
+if TYPE_CHECKING:
+    from qwen3_rag.llama_index.llms import Qwen3LLM
+
+__all__ = ["MilvusStore", "Qwen3Embedding", "Qwen3LLM", "Qwen3Rerank", "Qwen3Retriever"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Qwen3LLM":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:  # brings the openai package, which those who only embed and rerank don't need
+        from qwen3_rag.llama_index.llms import Qwen3LLM
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(("llama_index.llms", "openai")):
+            raise
+        raise missing_dependency("llama-index-llms-openai-like", "llama-index") from error
+    return Qwen3LLM

@@ -12,7 +12,7 @@ from qwen3_rag.thinking.bodies import merge, without_thinking
 from qwen3_rag.thinking.budget import ThinkingBudget
 from qwen3_rag.thinking.call import Call, Plan
 from qwen3_rag.thinking.endpoints import Endpoint
-from qwen3_rag.thinking.formatting import formatting_messages
+from qwen3_rag.thinking.formatting import JSON_OBJECT, formatting_messages
 from qwen3_rag.thinking.history import Reasoning, outgoing
 from qwen3_rag.thinking.policy import Evidence, ThinkingPolicy
 
@@ -89,14 +89,16 @@ class Asked:
 
     def formatting(self, answer: str) -> Self:
         """Returns the second call, which does not think and brings the answer of the first into its format."""
+        form = self.call.response_format
+        messages = formatting_messages(self.call.question, answer, form)
         call = replace(
             self.call,
             policy=ThinkingPolicy(enabled=False),
             has_tools=False,
             tool_choice=None,
+            response_format=form if self.call.facts.json_schema else dict(JSON_OBJECT),  # the prompt has the schema too
             user_body=without_thinking(self.call.user_body),
         )
-        messages = formatting_messages(call.question, answer, call.response_format)
         payload = {name: value for name, value in self.payload.items() if name not in ("tools", "parallel_tool_calls")}
         reasoning = (None,) * len(messages)
         return replace(self, call=call, payload=payload | {"messages": messages}, reasoning=reasoning, formats=True)

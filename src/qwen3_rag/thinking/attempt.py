@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ class Attempt:
         turn: Reads the answer.
         heard: Something of the answer has been passed on, so that the call can't be sent again any more.
         healed: It was refused, but the server said what to change.
+        request_id: The server's name for it, once its answer began.
     """
 
     def __init__(self, asked: Asked, classes: Mapping[type[ChatError], type[ChatError]] | None = None) -> None:
@@ -39,8 +41,8 @@ class Attempt:
         self.turn = Turn(asked.call, self.plan)
         self.heard = asked.formats  # the first call has passed on its reasoning
         self.healed = False
+        self.request_id: str | None = None
         self._classes = classes
-        self._request_id: str | None = None
 
     def request(self) -> dict[str, Any]:
         """Returns the arguments of the SDK's `create`."""
@@ -48,17 +50,17 @@ class Attempt:
 
     def opened(self, headers: Mapping[str, str]) -> None:
         """Takes note of the HTTP response before it is read: the errors of a stream don't name the request."""
-        self._request_id = headers.get("x-request-id") or None
+        self.request_id = headers.get("x-request-id") or None
 
     def check(self, body: Mapping[str, Any]) -> None:
-        """Looks for the error that some servers send with status 200 instead of an answer.
+        """Looks for an error that the SDK takes for an answer, or for a chunk of one.
 
         Raises:
             ChatError: If there is one.
         """
         wire = WireError.in_body(body)
         if wire is not None:
-            raise self._explained(wire)
+            raise self._explained(replace(wire, kind="event") if self.plan.stream else wire)
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +72,7 @@ class Attempt:
             return False
         try:
             if isinstance(error, ChatError):  # explained already
-                error.request_id = error.request_id or self._request_id
+                error.request_id = error.request_id or self.request_id
                 return False
             if not isinstance(error, Exception) or WireError.of(error) is None:
                 return False  # cancelled, or no failure of the wire
@@ -89,6 +91,6 @@ class Attempt:
             endpoint=call.endpoint,
             model=call.model,
             partial=self.turn.partial() or None,
-            request_id=self._request_id,
+            request_id=self.request_id,
             classes=self._classes,
         )

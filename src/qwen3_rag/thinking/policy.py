@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -135,6 +135,17 @@ class ThinkingPolicy:
         if isinstance(value, str) and value in _EFFORTS:
             return cls(enabled=True, effort=value)
         raise ConfigurationError(f"thinking must be {_WAYS}; got {value!r}")
+
+    def overruled(self, value: Thinking) -> ThinkingPolicy:
+        """Returns the policy of one call that asks for something else.
+
+        Args:
+            value: Any spelling. A policy replaces this one as a whole, all others leave its `history` as it is.
+
+        Raises:
+            ConfigurationError: If it is none.
+        """
+        return value if isinstance(value, ThinkingPolicy) else replace(ThinkingPolicy.of(value), history=self.history)
 
 
 Thinking: TypeAlias = bool | int | Effort | Literal["auto"] | ThinkingPolicy | None

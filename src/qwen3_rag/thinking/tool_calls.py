@@ -19,16 +19,6 @@ from typing import Any, TypeAlias
 Json: TypeAlias = Mapping[str, Any]
 
 
-def whole_calls(calls: Iterable[Json] | None) -> list[dict[str, Any]]:
-    """Returns the calls of an answer that came in one piece, each with an id and its arguments as JSON text."""
-    fit = []
-    for call in calls or ():
-        function = call.get("function") or {}
-        arguments = _text(function.get("arguments")) or "{}"
-        fit.append(_call(call.get("id") or _new_id(), function.get("name") or "", arguments))
-    return fit
-
-
 @dataclass(slots=True)
 class _Open:
     """A call that pieces are added to; `given_id` and `index` are the server's, `id` is never empty."""
@@ -71,13 +61,13 @@ class CallPieces:
             self._calls.append(_Open(given or _new_id(), given, name, index))
         call = self._calls[position]
         call.arguments += text
-        late_name = name if name and not call.name else None
+        fresh_name = name if name and (new or not call.name) else None  # it may come late, but once
         call.name = call.name or name
         return {
             "index": position,
             "id": call.id if new else None,
             "type": "function",
-            "function": {"name": call.name if new else late_name, "arguments": text},
+            "function": {"name": fresh_name, "arguments": text},
         }
 
     def _find(self, given: str, name: str, index: int | None) -> int | None:
@@ -90,10 +80,10 @@ class CallPieces:
                 return known
         latest = len(self._calls) - 1
         at_index = self._last(lambda call: index is not None and call.index == index)
-        if name and (at_index is None or self._calls[at_index].complete()):
+        if name and (at_index is None or (self._calls[at_index].name and self._calls[at_index].complete())):
             return None
         # A whole call takes no more, so its index is wrong and the piece is the latest call's.
-        if at_index is None or self._calls[at_index].complete():
+        if at_index is None or (at_index != latest and self._calls[at_index].complete()):
             return latest
         return at_index
 

@@ -80,12 +80,17 @@ class WireError:
 
     @classmethod
     def in_body(cls, body: Any) -> Self | None:
-        """Reads the error that some servers (OpenRouter) send with status 200 instead of an answer.
+        """Reads the error that some servers send with status 200 instead of an answer, or as one chunk of a stream.
+
+        OpenRouter has it under `error`, ModelScope under `errors`, vLLM before 0.10 and SGLang have nothing around it.
 
         Returns:
             `None` if the body holds no error.
         """
-        if not isinstance(body, Mapping) or body.get("choices") or not (body.get("error") or body.get("errors")):
+        if not isinstance(body, Mapping) or body.get("choices"):
+            return None
+        flat = "choices" not in body and "message" in body
+        if not (flat or body.get("error") or body.get("errors")):
             return None
         code, message = _said(body)
         return cls(
