@@ -1,6 +1,8 @@
-"""Qwen3 embedding, reranking and retrieval in LangChain's own interfaces."""
+"""Qwen3 embedding, reranking, retrieval and chat in LangChain's own interfaces."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from qwen3_rag.errors import missing_dependency
 
@@ -9,9 +11,29 @@ try:
 except ImportError as error:
     raise missing_dependency("langchain-core", "langchain") from error
 
+from qwen3_rag.langchain._chat_cache import cache_prefix
 from qwen3_rag.langchain.embeddings import Qwen3Embeddings
 from qwen3_rag.langchain.rerankers import Qwen3CrossEncoder, Qwen3Reranker
 from qwen3_rag.langchain.retrievers import Qwen3Retriever
 from qwen3_rag.langchain.vectorstores import MilvusStore
 
-__all__ = ["MilvusStore", "Qwen3CrossEncoder", "Qwen3Embeddings", "Qwen3Reranker", "Qwen3Retriever"]
+if TYPE_CHECKING:
+    from qwen3_rag.langchain.chat_models import ChatQwen3
+
+__all__ = [
+    "ChatQwen3",
+    "MilvusStore",
+    "Qwen3CrossEncoder",
+    "Qwen3Embeddings",
+    "Qwen3Reranker",
+    "Qwen3Retriever",
+    "cache_prefix",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ChatQwen3":  # brings the openai package, which those who only embed and rerank don't need
+        from qwen3_rag.langchain.chat_models import ChatQwen3
+
+        return ChatQwen3
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,9 +22,7 @@ from qwen3_rag.types import FloatArray
 
 WIDTH = 128
 LAYERS = 2
-#: Steps after which the learning rate would be down; the training ends before.
-SCHEDULE = 2400
-STEPS = 1500
+STEPS = 3600
 SEED = 20261121
 _TEMPERATURE = 0.07
 _PREFIXES = (32, 64)

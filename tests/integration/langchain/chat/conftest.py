@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -11,17 +12,20 @@ from qwen3_rag.langchain import ChatQwen3
 from qwen3_rag.thinking import LEARNED
 from tests.chat_server import KEY, ChatServer
 
+planning = import_module("qwen3_rag.thinking.plan")  # the package has a function of that name
+
 
 @pytest.fixture(autouse=True)
 def _nothing_learned() -> Iterator[None]:
     LEARNED.clear()
+    planning._warn_once.cache_clear()  # each note is logged once per model and server
     yield
     LEARNED.clear()
 
 
 @pytest.fixture(scope="session")
 def running_server() -> Iterator[ChatServer]:
-    with ChatServer() as server:
+    with ChatServer(delay=1.0) as server:
         yield server
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
@@ -203,6 +204,15 @@ def test_threads_never_get_more_than_the_budget_together(server, chat):
     assert budget.spent <= 100
     assert len(budget.ledger) == 8
     assert sorted(body["enable_thinking"] for body in server.bodies).count(True) == budget.spent // 24
+
+
+def test_a_cache_of_answers_knows_thinking_from_not_thinking(server, chat):
+    model = chat(cache=InMemoryCache())
+    first = model.invoke("Hi", thinking=True)
+    again = model.invoke("Hi", config={"configurable": {"thinking": True}})
+    assert (len(server.requests), again.content_blocks) == (1, first.content_blocks)
+    assert "reasoning_content" not in model.invoke("Hi", thinking=False).additional_kwargs
+    assert len(server.requests) == 2
 
 
 # --- stopping

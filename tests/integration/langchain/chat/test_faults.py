@@ -14,7 +14,7 @@ from qwen3_rag.thinking import ThinkingBudget
 from tests.chat_server import FAULTS, KEY, fault_names
 from tests.integration.langchain.chat.ways import STREAMED, WAYS, WHOLE
 
-TIMEOUT = 0.5  # seconds; the slow faults take six times as long
+TIMEOUT = 0.4  # seconds; the slow faults take 1
 
 
 CASES = [

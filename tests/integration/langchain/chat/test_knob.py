@@ -163,9 +163,10 @@ def test_unknown_names_are_refused_and_the_servers_own_are_sent(server, chat):
         chat(temprature=0)
     with pytest.raises(ConfigurationError, match=r"'temprature'.*extra_body"):
         chat().invoke("Hi", temprature=0)
-    model = chat(top_k=5, extra_body={"seed_of_my_own": 1})
+    model = chat(top_k=5, max_completion_tokens=50, extra_body={"seed_of_my_own": 1})
     model.invoke("Hi", enable_thinking=True, repetition_penalty=1.1)
     body = server.last.body
+    assert body["max_completion_tokens"] == 50
     assert (body["top_k"], body["repetition_penalty"], body["seed_of_my_own"]) == (5, 1.1, 1)
     assert server.last.thinks
     assert server.bodies[1:] == []

@@ -201,6 +201,22 @@ def test_it_is_a_part_of_chains_and_heeds_their_config(server, chat):
     assert isinstance(chat().with_structured_output(Person).invoke(messages), Person)
 
 
+@pytest.mark.parametrize("name", ["qwen-plus", "qwen3.7-max"])
+def test_options_of_a_call_reach_the_model(server, chat, name):
+    structured = chat(name, thinking=True).with_structured_output(PersonDict)
+    for call in (structured.invoke, lambda prompt, **options: list(structured.stream(prompt, **options))):
+        assert call(ASK, thinking=False)
+        assert not server.last.thinks
+    asyncio.run(structured.ainvoke(ASK, thinking=False))
+    assert not server.last.thinks
+
+
+def test_options_of_bind_reach_both_calls(server, chat):
+    server.reply("It is Ada, she is 36.")
+    chat("qwen-plus").with_structured_output(Person, model="qwen-flash", temperature=0.1).invoke(ASK)
+    assert [(body["model"], body["temperature"]) for body in server.bodies] == [("qwen-flash", 0.1)] * 2
+
+
 def test_what_makes_no_sense_is_refused(chat):
     with pytest.raises(ConfigurationError, match="needs a schema"):
         chat().with_structured_output()
