@@ -35,6 +35,9 @@ _logger = logging.getLogger("qwen3_rag.thinking")
 _STREAM_THINKING: Final = frozenset({"dashscope", "modelscope"})
 # Servers that ignore a forced tool_choice altogether.
 _FORCE_NOTHING: Final = frozenset({"ollama", "transformers"})
+# Servers that refuse a later request without the reasoning of any earlier answer that called a tool, and ignore the rest:
+# https://api-docs.deepseek.com/guides/thinking_mode
+_WANTS_ALL: Final = frozenset({"deepseek"})
 _PRESERVE: Final[Mapping[str, Mapping[str, Any]]] = {
     "dashscope": {"preserve_thinking": True},
     **{name: {"chat_template_kwargs": {"preserve_thinking": True}} for name in ("vllm", "sglang", "llamacpp")},
@@ -205,6 +208,8 @@ class _Planner:
 
     def _history(self) -> History:
         asked = resolve_history(self._call.policy.history, self._call.facts)
+        if asked == "tools" and self._call.policy.history == "auto" and self._dialect.name in _WANTS_ALL:
+            return "preserve"
         if asked == "preserve" or not self._heeds("send_reasoning_back"):
             return asked
         if self._call.policy.history != "auto":

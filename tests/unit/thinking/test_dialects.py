@@ -392,7 +392,10 @@ def test_where_servers_want_reasoning_back():
 def test_presets_are_for_servers_of_ones_own():
     own = {"vllm", "sglang", "llamacpp", "ollama", "lmstudio", "tgi"}
     assert {name for name, dialect in DIALECTS.items() if dialect.self_hosted} == own
-    assert {name for name, dialect in DIALECTS.items() if dialect.needs_key} == set(DIALECTS) - own - {"openai", "transformers"}
+    assert {name for name, dialect in DIALECTS.items() if dialect.needs_key} == set(DIALECTS) - own - {
+        "openai",
+        "transformers",
+    }
 
 
 def test_a_dialect_prints_without_its_functions():

@@ -585,8 +585,13 @@ def test_a_format_waits_where_it_was_learnt_that_it_must():
     assert (answering.think_first, answering.response_format, answering.healed) == (False, SCHEMA, ())
 
 
+def test_deepseek_gets_all_reasoning_back_unasked():
+    assert planned(HYBRID, None, "deepseek").history == "preserve"
+    assert planned(HYBRID, ThinkingPolicy(history="tools"), "deepseek").history == "tools"
+
+
 def test_reasoning_goes_back_where_the_server_wants_it():
-    made = taught(call(HYBRID, None, "deepseek"), Fix("send_reasoning_back"))
+    made = taught(call(HYBRID, None, "openai"), Fix("send_reasoning_back"))
     assert (made.history, made.healed, made.notes) == ("preserve", ("send_reasoning_back",), ())
     asked = taught(call(HYBRID, ThinkingPolicy(history="strip"), "deepseek"), Fix("send_reasoning_back"))
     assert (asked.history, len(asked.notes)) == ("preserve", 1)
