@@ -8,14 +8,19 @@ from typing import Any, cast
 from qwen3_rag.errors import ConfigurationError, missing_dependency
 from qwen3_rag.types import Embedder, Reranker
 
+REMOTE = ("dashscope", "vllm", "sglang", "tei", "llamacpp", "ollama", "infinity", "jina", "siliconflow", "openai")
+"""What stands before the colon of a model at a server; everything else is a model on this machine."""
+
 
 def load_embedder(model: Any, **options: Any) -> Embedder:
-    """Returns the embedder that a value names. Nothing is loaded yet.
+    """Returns the embedder that a value names. Nothing is loaded or sent yet.
 
     Args:
         model: `"tiny"` (bundled, offline), a hub name such as `"Qwen/Qwen3-Embedding-0.6B"`, a folder, a loaded
-            `sentence_transformers.SentenceTransformer`, or any object that is an `Embedder` already.
-        **options: Passed to `qwen3_rag.inference.LocalEmbedder`.
+            `sentence_transformers.SentenceTransformer`, a server and its model such as
+            `"dashscope:text-embedding-v4"` or `"vllm:Qwen/Qwen3-Embedding-0.6B"`, or any object that is an
+            `Embedder` already.
+        **options: Passed to `qwen3_rag.inference.LocalEmbedder` or `qwen3_rag.remote.RemoteEmbedder`.
 
     Raises:
         ConfigurationError: If the value names no back end, or options are given for an object that has its own.
@@ -24,7 +29,10 @@ def load_embedder(model: Any, **options: Any) -> Embedder:
     if _has(model, "embed_documents", "embed_queries", "aembed_documents", "aembed_queries"):
         _check_no_options(model, options)
         return cast("Embedder", model)
-    _check_name(model, "Qwen/Qwen3-Embedding-0.6B")
+    if _is_remote(model, "Qwen/Qwen3-Embedding-0.6B"):
+        from qwen3_rag.remote import RemoteEmbedder
+
+        return RemoteEmbedder(model, **options)
     try:
         from qwen3_rag.inference import LocalEmbedder
     except ImportError as error:
@@ -33,12 +41,13 @@ def load_embedder(model: Any, **options: Any) -> Embedder:
 
 
 def load_reranker(model: Any, **options: Any) -> Reranker:
-    """Returns the reranker that a value names. Nothing is loaded yet.
+    """Returns the reranker that a value names. Nothing is loaded or sent yet.
 
     Args:
-        model: `"tiny"` (bundled, offline), a hub name such as `"Qwen/Qwen3-Reranker-0.6B"`, a folder, or any object
-            that is a `Reranker` already.
-        **options: Passed to `qwen3_rag.inference.LocalReranker`.
+        model: `"tiny"` (bundled, offline), a hub name such as `"Qwen/Qwen3-Reranker-0.6B"`, a folder, a server and its
+            model such as `"dashscope:qwen3-rerank"` or `"vllm:Qwen/Qwen3-Reranker-0.6B"`, or any object that is a
+            `Reranker` already.
+        **options: Passed to `qwen3_rag.inference.LocalReranker` or `qwen3_rag.remote.RemoteReranker`.
 
     Raises:
         ConfigurationError: If the value names no back end, or options are given for an object that has its own.
@@ -47,7 +56,10 @@ def load_reranker(model: Any, **options: Any) -> Reranker:
     if _has(model, "rerank", "score_pairs", "arerank", "ascore_pairs"):
         _check_no_options(model, options)
         return cast("Reranker", model)
-    _check_name(model, "Qwen/Qwen3-Reranker-0.6B")
+    if _is_remote(model, "Qwen/Qwen3-Reranker-0.6B"):
+        from qwen3_rag.remote import RemoteReranker
+
+        return RemoteReranker(model, **options)
     try:
         from qwen3_rag.inference import LocalReranker
     except ImportError as error:
@@ -69,11 +81,22 @@ def _check_no_options(model: object, options: dict[str, Any]) -> None:
         )
 
 
-def _check_name(model: object, example: str) -> None:
-    if isinstance(model, str) and ":" in model and not Path(model).exists():
-        scheme = model.split(":", 1)[0]
+def _is_remote(model: object, example: str) -> bool:
+    """Whether a value names a model at a server; a folder that exists is a folder, whatever its name.
+
+    Raises:
+        ConfigurationError: If it is a string that names nothing.
+    """
+    if not isinstance(model, str):
+        return False
+    scheme, colon, _ = model.partition(":")
+    if not colon or Path(model).exists():
+        if not model.strip():
+            raise ConfigurationError(f"model must name a model such as {example!r}, got {model!r}")
+        return False
+    if scheme not in REMOTE:
         raise ConfigurationError(
-            f"no back end {scheme!r} for {model!r} in this version: give 'tiny', a folder, or a hub name such as {example!r}"
+            f"no back end {scheme!r} for {model!r}: give 'tiny', a folder, a hub name such as {example!r}, or a model at a "
+            f"server: {', '.join(f'{name}:' for name in REMOTE)}"
         )
-    if isinstance(model, str) and not model.strip():
-        raise ConfigurationError(f"model must name a model such as {example!r}, got {model!r}")
+    return True
