@@ -13,7 +13,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pymilvus3 lint format bench clean
+.PHONY: help demo test test-pymilvus3 test-infinity lint format bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -47,6 +47,14 @@ test-pymilvus3: $(VENV3)/dev ## Run the store and LangChain tests with pymilvus 
 	$(BIN3)/python -m pytest tests/integration tests/unit/langchain --ignore=tests/integration/llama_index \
 		--ignore=tests/integration/serving --ignore=tests/integration/test_examples.py
 
+$(VENV)-infinity/done:
+	$(PYTHON) -m venv $(VENV)-infinity
+	$(VENV)-infinity/bin/python $(PIP) $(TORCH) "infinity-emb[server,torch]==0.0.78"
+	@touch $@
+
+test-infinity: $(VENV)/dev $(VENV)-infinity/done ## Run the remote back ends against a real server, Infinity
+	QWEN3_RAG_INFINITY=$(CURDIR)/$(VENV)-infinity/bin/infinity_emb $(BIN)/python -m pytest tests/remote_server
+
 lint: $(VENV)/dev ## Check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,4 +68,4 @@ bench: $(VENV)/dev ## Compare speed and memory with the official sample and sent
 	$(BIN)/python tests/bench/bench.py
 
 clean: ## Remove the environments and caches
-	rm -rf $(VENV) $(VENV3) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV3) $(VENV)-infinity .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

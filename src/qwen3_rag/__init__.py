@@ -13,16 +13,28 @@ if TYPE_CHECKING:
     from qwen3_rag.backends import load_embedder, load_reranker
     from qwen3_rag.inference import LocalEmbedder, LocalReranker
     from qwen3_rag.milvus import MilvusCollection
+    from qwen3_rag.remote import RemoteEmbedder, RemoteReranker
 
 _HOME = {
     "LocalEmbedder": "qwen3_rag.inference",
     "LocalReranker": "qwen3_rag.inference",
     "MilvusCollection": "qwen3_rag.milvus",
+    "RemoteEmbedder": "qwen3_rag.remote",
+    "RemoteReranker": "qwen3_rag.remote",
     "load_embedder": "qwen3_rag.backends",
     "load_reranker": "qwen3_rag.backends",
 }
 
-__all__ = ["LocalEmbedder", "LocalReranker", "MilvusCollection", "__version__", "load_embedder", "load_reranker"]
+__all__ = [
+    "LocalEmbedder",
+    "LocalReranker",
+    "MilvusCollection",
+    "RemoteEmbedder",
+    "RemoteReranker",
+    "__version__",
+    "load_embedder",
+    "load_reranker",
+]
 
 
 def __getattr__(name: str) -> Any:

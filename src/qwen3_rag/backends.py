@@ -11,6 +11,9 @@ from qwen3_rag.types import Embedder, Reranker
 REMOTE = ("dashscope", "vllm", "sglang", "tei", "llamacpp", "ollama", "infinity", "jina", "siliconflow", "openai")
 """What stands before the colon of a model at a server; everything else is a model on this machine."""
 
+SECRET_OPTIONS = frozenset({"api_key", "headers"})
+"""Options that an adapter must not keep: they would be in its repr, its serialised form and its pickle."""
+
 
 def load_embedder(model: Any, **options: Any) -> Embedder:
     """Returns the embedder that a value names. Nothing is loaded or sent yet.

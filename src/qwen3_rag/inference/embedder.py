@@ -178,7 +178,8 @@ class LocalEmbedder(LocalModel):
     def _embed(self, texts: Sequence[str], dimensions: int | None, part: str) -> EmbeddingResult:
         engine = self._ready()
         full = int(engine.loaded.decoder.config.hidden_size)
-        width = self._check_dimensions(dimensions or self._dimensions or full, full)
+        asked = self._dimensions if dimensions is None else dimensions
+        width = self._check_dimensions(full if asked is None else asked, full)
         if not texts:
             return EmbeddingResult(np.zeros((0, width), np.float32))
         sequences, truncated = self._tokenize(texts, part)

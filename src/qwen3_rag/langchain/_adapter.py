@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from qwen3_rag.backends import SECRET_OPTIONS
 from qwen3_rag.prompts import check_instruction
 
 _PLAIN = (str, int, float, bool, os.PathLike)
@@ -18,7 +19,7 @@ class ModelAdapter(BaseModel):
     """A model as the user named it, with the core object that runs it.
 
     Instances are frozen: `with_instruction` makes a changed copy that shares the weights, and so do `copy` and
-    `deepcopy`. A pickle holds the model as it was given, usually a name, and never weights.
+    `deepcopy`. A pickle holds the model as it was given, usually a name, and never weights or keys.
 
     Attributes:
         model: What the constructor was given.
@@ -36,12 +37,13 @@ class ModelAdapter(BaseModel):
     def __init__(self, model: Any, *, instruction: str | None = None, **values: Any) -> None:
         if instruction is not None:
             check_instruction(instruction)
+        secrets = {name: values.pop(name) for name in SECRET_OPTIONS & values.keys()}
         super().__init__(model=model, instruction=instruction, **values)
-        self._core = self._load()
+        self._core = self._load(**secrets)
 
     @abstractmethod
-    def _load(self) -> Any:
-        """Returns the core object; loads no weights."""
+    def _load(self, **secrets: Any) -> Any:
+        """Returns the core object; loads no weights. A copy out of a pickle finds its key in the environment."""
 
     def with_instruction(self, instruction: str) -> Self:
         """Returns a copy under another instruction that shares the weights with this one.

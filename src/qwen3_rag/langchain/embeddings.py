@@ -31,7 +31,8 @@ class Qwen3Embeddings(ModelAdapter, Embeddings):
         cache: Where vectors are kept, for example `LocalFileStore` or `InMemoryByteStore`. The keys hold model,
             length, role and instruction; LangChain's own `CacheBackedEmbeddings` keys by the bare text, so a query
             would get a document's vector.
-        **options: Passed to `qwen3_rag.inference.LocalEmbedder`: `device`, `dtype`, `max_length`, `cache_folder`, …
+        **options: Passed to `qwen3_rag.inference.LocalEmbedder`: `device`, `dtype`, `max_length`, `cache_folder`, …; or to
+            `qwen3_rag.remote.RemoteEmbedder`: `base_url`, `api_key`, …
 
     Raises:
         ConfigurationError: If an argument has a value that cannot work.
@@ -106,8 +107,8 @@ class Qwen3Embeddings(ModelAdapter, Embeddings):
         result = await self.embedder.aembed_queries([text], **self._query_options(instruction, dimensions))
         return _floats(result)[0]
 
-    def _load(self) -> Embedder:
-        embedder = load_embedder(self.model, **self._options)
+    def _load(self, **secrets: Any) -> Embedder:
+        embedder = load_embedder(self.model, **self._options, **secrets)
         return embedder if self.cache is None else CachedEmbedder(embedder, self.cache)
 
     def _width(self, dimensions: int | None) -> int | None:

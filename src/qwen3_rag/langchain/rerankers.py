@@ -42,8 +42,8 @@ class _RerankerAdapter(ModelAdapter):
         core: Reranker = self._core
         return core
 
-    def _load(self) -> Reranker:
-        return load_reranker(self.model, **self._options)
+    def _load(self, **secrets: Any) -> Reranker:
+        return load_reranker(self.model, **self._options, **secrets)
 
 
 class Qwen3Reranker(_RerankerAdapter, BaseDocumentCompressor):

@@ -15,7 +15,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.storage.kvstore.types import BaseKVStore
 
-from qwen3_rag.backends import load_embedder
+from qwen3_rag.backends import SECRET_OPTIONS, load_embedder
 from qwen3_rag.cache import CachedEmbedder
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL
@@ -130,7 +130,7 @@ class Qwen3Embedding(BaseEmbedding):
             model_name=os.fspath(model) if named else embedder.model_id,
             instruction=instruction,
             dimensions=dimensions,
-            model_kwargs=options,
+            model_kwargs={name: value for name, value in options.items() if name not in SECRET_OPTIONS},
             embed_batch_size=embed_batch_size,
             num_workers=num_workers,
             callback_manager=callback_manager or CallbackManager([]),

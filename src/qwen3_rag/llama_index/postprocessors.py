@@ -15,7 +15,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from qwen3_rag.backends import load_reranker
+from qwen3_rag.backends import SECRET_OPTIONS, load_reranker
 from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.models import DEFAULT_RERANKER_MODEL
 from qwen3_rag.prompts import check_instruction
@@ -110,7 +110,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
             score_threshold=score_threshold,
             instruction=instruction,
             metadata_mode=metadata_mode,
-            model_kwargs=options,
+            model_kwargs={name: value for name, value in options.items() if name not in SECRET_OPTIONS},
             callback_manager=callback_manager or CallbackManager([]),
         )
         self._model = model

@@ -340,3 +340,8 @@ def test_sentence_transformer_with_other_pooling_is_refused(embedder_folder: Pat
 def test_object_that_is_no_model() -> None:
     with pytest.raises(ConfigurationError, match="got dict"):
         LocalEmbedder({})  # type: ignore[arg-type]
+
+
+def test_a_width_of_zero_is_refused():
+    with pytest.raises(ConfigurationError, match="got 0"):
+        LocalEmbedder("tiny").embed_documents(["a"], dimensions=0)
