@@ -21,6 +21,8 @@ from qwen3_rag.models import chat_facts
 from qwen3_rag.thinking import DIALECTS, Decision
 from tests.chat_server import KEY, MARK, ChatServer
 from tests.integration.offline import run_command, run_offline
+from tests.remote_server import vendors
+from tests.remote_server.loopback import Loopback
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -116,6 +118,15 @@ def server(monkeypatch):
         yield server
 
 
+@pytest.fixture
+def model_server(monkeypatch):
+    """DashScope's embeddings and scores, computed with the tiny models."""
+    monkeypatch.setattr(vendors, "KEY", KEY)
+    with Loopback(vendors.dashscope()) as server:
+        monkeypatch.setenv("DASHSCOPE_HTTP_BASE_URL", server.url)
+        yield server
+
+
 def test_both_frameworks_have_a_quickstart():
     assert {"langchain_quickstart.py", "llama_index_quickstart.py"} <= {path.name for path in EXAMPLES}
 
@@ -129,7 +140,7 @@ def test_every_example_that_chats_is_looked_at():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_example_runs(path, folder, server):
+def test_example_runs(path, folder, server, model_server):
     result = run_offline("-f", str(path), cwd=folder)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()

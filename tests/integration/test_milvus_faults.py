@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from qwen3_rag.errors import ConfigurationError, Qwen3RagError, StoreConnectionError, StoreError
-from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.milvus import MilvusCollection, connection
 from tests.integration.milvus_support import free_port, lite_server, passages, vectors
 
 HELPER = """
@@ -454,6 +454,27 @@ def test_a_server_that_goes_away_and_comes_back(tmp_path, library_log, timeout):
 
 
 TOKEN = "s3cr3t-t0ken"
+
+
+@pytest.mark.parametrize(("reason", "attempts"), [("Too many pings", 2), ("connection refused", 1)])
+def test_a_transport_that_the_server_has_just_ended_is_tried_once_more(server_uri, monkeypatch, reason, attempts):
+    """gRPC's channels to one address share it, so that a new connection may meet the end of an idle one."""
+    made, real = [], connection._connect_to_server
+
+    def ended_at_first(target, options):
+        made.append(target)
+        if len(made) == 1:
+            raise StoreConnectionError("gone") from RuntimeError(reason)
+        return real(target, options)
+
+    monkeypatch.setattr(connection, "_connect_to_server", ended_at_first)
+    with MilvusCollection(server_uri, "pinged") as collection:
+        if attempts == 1:
+            with pytest.raises(StoreConnectionError, match="gone"):
+                collection.exists()
+        else:
+            assert not collection.exists()
+    assert len(made) == attempts
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,14 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
         "dedicated": True,
     }
     if target.path is None:
-        with translated(f"connecting to {target.address!r}", target.token):
-            client = pymilvus.MilvusClient(uri=target.address, **options)
-            version = client.get_server_version()
-            lite = version.startswith("milvus_lite")  # an old server says "2.3-lite"
-            return Connection(client, target, lite, _numbers(version), _writing(target.address), may_follow_crash=lite)
+        try:
+            return _connect_to_server(target, options)
+        except StoreConnectionError as error:
+            # gRPC's channels to one address share a transport. If the server has just ended it for this (as Milvus Lite's
+            # does with clients that were idle for long), the next attempt gets a new one.
+            if not _mentions(error, "too many pings"):
+                raise
+            return _connect_to_server(target, options)
     path = target.path.resolve()
     may_follow_crash = _acquire(path)
     try:
@@ -131,6 +134,24 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
         _release(path)
         raise
     return Connection(client, Target(target.address, path), True, None, _writing(str(path)), may_follow_crash)
+
+
+def _connect_to_server(target: Target, options: dict[str, Any]) -> Connection:
+    import pymilvus
+
+    with translated(f"connecting to {target.address!r}", target.token):
+        client = pymilvus.MilvusClient(uri=target.address, **options)
+        version = client.get_server_version()
+        lite = version.startswith("milvus_lite")  # an old server says "2.3-lite"
+        return Connection(client, target, lite, _numbers(version), _writing(target.address), may_follow_crash=lite)
+
+
+def _mentions(error: BaseException | None, words: str) -> bool:
+    while error is not None:
+        if words in str(error).lower():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _numbers(version: str) -> tuple[int, int] | None:
