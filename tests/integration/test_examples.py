@@ -34,6 +34,8 @@ ASKED = {
     "thinking_budget.py": [("dashscope", thinks) for thinks in (True, True, False)],
     "langchain_agent_with_tools.py": [("dashscope", True)] * 2,
     "llama_index_agent_with_tools.py": [("dashscope", True)] * 2,
+    "langchain_rag.py": [("dashscope", thinks) for thinks in (False, False, True)],
+    "llama_index_rag.py": [("dashscope", thinks) for thinks in (False, True, False, True)],
     "other_servers.py": [(name, on) for name in ("deepseek", "openrouter", "vllm") for on in (False, True)],
 }
 # ... and what it must have printed.
@@ -53,6 +55,8 @@ SAID = {
         "[ai] The",
     ],
     "llama_index_agent_with_tools.py": [MARK, "[travel_time(", "-> 1.50 hours]", "answer: The tools say: 1.50 hours"],
+    "langchain_rag.py": ["answer: Hello", "clearly answers", "[reasoning]", "searched for:", "found: Nothing relevant"],
+    "llama_index_rag.py": ["answer: Hello", "cited: []", "clearly answers", "found: Nothing relevant"],
     "other_servers.py": ["deepseek, thinking=False: 0 characters", "  note: DeepSeek takes efforts, no numbers"],
 }
 

@@ -21,6 +21,7 @@ LEVELS = [
     {"inference", "milvus", "thinking", "remote"},
     {"cache", "backends"},
     {"retrieval", "evaluation"},
+    {"answering"},
     {"__init__"},
     {"langchain", "llama_index"},
     {"cli"},

@@ -18,6 +18,7 @@ from qwen3_rag.langchain.retrievers import Qwen3Retriever
 from qwen3_rag.langchain.vectorstores import MilvusStore
 
 if TYPE_CHECKING:
+    from qwen3_rag.langchain.chains import create_rag_chain
     from qwen3_rag.langchain.chat_models import ChatQwen3
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Qwen3Reranker",
     "Qwen3Retriever",
     "cache_prefix",
+    "create_rag_chain",
 ]
 
 
@@ -36,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from qwen3_rag.langchain.chat_models import ChatQwen3
 
         return ChatQwen3
+    if name == "create_rag_chain":
+        from qwen3_rag.langchain.chains import create_rag_chain
+
+        return create_rag_chain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

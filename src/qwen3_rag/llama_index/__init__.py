@@ -1,4 +1,4 @@
-"""LlamaIndex adapters: `Qwen3Embedding`, `Qwen3Rerank`, `MilvusStore`, `Qwen3Retriever`, `Qwen3LLM`.
+"""LlamaIndex adapters: `Qwen3Embedding`, `Qwen3Rerank`, `MilvusStore`, `Qwen3Retriever`, `Qwen3LLM`, `create_query_engine`.
 
 They only convert types; what they do is in the framework-free core.
 """
@@ -21,11 +21,16 @@ from qwen3_rag.llama_index.vector_stores import MilvusStore
 
 if TYPE_CHECKING:
     from qwen3_rag.llama_index.llms import Qwen3LLM
+    from qwen3_rag.llama_index.query_engines import create_query_engine
 
-__all__ = ["MilvusStore", "Qwen3Embedding", "Qwen3LLM", "Qwen3Rerank", "Qwen3Retriever"]
+__all__ = ["MilvusStore", "Qwen3Embedding", "Qwen3LLM", "Qwen3Rerank", "Qwen3Retriever", "create_query_engine"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "create_query_engine":
+        from qwen3_rag.llama_index.query_engines import create_query_engine
+
+        return create_query_engine
     if name != "Qwen3LLM":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:  # brings the openai package, which those who only embed and rerank don't need

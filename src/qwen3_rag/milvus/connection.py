@@ -146,11 +146,18 @@ def _connect_to_server(target: Target, options: dict[str, Any]) -> Connection:
         return Connection(client, target, lite, _numbers(version), _writing(target.address), may_follow_crash=lite)
 
 
-def _mentions(error: BaseException | None, words: str) -> bool:
-    while error is not None:
-        if words in str(error).lower():
+def _mentions(error: BaseException, words: str) -> bool:
+    """Whether an error or what led to it says these words. pymilvus raises errors from themselves, so chains are circles."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        each = pending.pop()
+        if each is None or id(each) in seen:
+            continue
+        if words in str(each).lower():
             return True
-        error = error.__cause__ or error.__context__
+        seen.add(id(each))
+        pending += [each.__cause__, each.__context__]
     return False
 
 

@@ -1,0 +1,29 @@
+"""Answers with citations over retrieved passages, without a framework and without a server: prompts, packing, checking."""
+
+from qwen3_rag.answering.answer import Answer, Citation, Piece, ReasoningPiece, SourcePassage, TextPiece
+from qwen3_rag.answering.citations import CitationReader, Mark
+from qwen3_rag.answering.context import Packed, inert, pack
+from qwen3_rag.answering.options import AnswerOptions, RagOptions
+from qwen3_rag.answering.prompts import Message, language_of
+from qwen3_rag.answering.turn import AnswerTurn, Told, last_answer
+
+__all__ = [
+    "Answer",
+    "AnswerOptions",
+    "AnswerTurn",
+    "Citation",
+    "CitationReader",
+    "Mark",
+    "Message",
+    "Packed",
+    "Piece",
+    "RagOptions",
+    "ReasoningPiece",
+    "SourcePassage",
+    "TextPiece",
+    "Told",
+    "inert",
+    "language_of",
+    "last_answer",
+    "pack",
+]
