@@ -189,6 +189,8 @@ def to_error(
         return error
     wire = error if isinstance(error, WireError) else _read(error)
     wire = replace(wire, request_id=wire.request_id or request_id)
+    if partial and wire.kind in ("timeout", "connection"):
+        wire = replace(wire, kind="cut")  # since openai 3 the SDK names what breaks a stream like what prevents it
     case = _case(wire, endpoint)
     kind = (classes or {}).get(case.error, case.error)
     message = _message(wire, case, endpoint, model, partial)

@@ -489,5 +489,6 @@ def test_a_model_that_always_thinks_says_so(server):
 
 @pytest.mark.parametrize("module", ["langchain.chains", "llama_index.query_engines"])
 def test_other_models_do_not_bring_openai(module):
+    pytest.importorskip("langchain_core" if module.startswith("langchain") else "llama_index.core")
     code = f"import sys, qwen3_rag.{module}; assert not {{'openai', 'torch', 'pymilvus'}} & sys.modules.keys()"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

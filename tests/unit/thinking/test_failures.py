@@ -286,3 +286,11 @@ def test_a_long_page_is_cut_and_says_so():
 
 def test_braces_in_a_servers_words_are_harmless():
     assert "{host} {0}" in str(error_of(refused(401, dashscope_body("{host} {0}"))))
+
+
+@pytest.mark.parametrize("kind", [httpx.ReadTimeout, httpx.RemoteProtocolError])
+def test_what_breaks_off_an_answer_is_a_stream_error_with_every_sdk(kind):
+    """openai 3 raises the same for an answer that breaks off as for one that never comes."""
+    raised = failed(kind("gone"))
+    assert not isinstance(error_of(raised), errors.StreamError)
+    assert isinstance(error_of(raised, partial=Partial(text="Ye")), errors.StreamError)
