@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -320,6 +320,18 @@ def _unpickled_batch_error(message: str, done: dict[int, Any], failed: dict[int,
 
 class TruncationWarning(UserWarning):
     """Some texts were longer than the model's limit and lost tokens; given once per call."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and all that led to it, each once: some libraries raise errors from themselves, which is a circle."""
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        each = pending.pop(0)
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            pending += [each.__cause__, each.__context__]
 
 
 def missing_dependency(package: str, extra: str) -> MissingDependencyError:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from qwen3_rag.cli import view
 from qwen3_rag.errors import CollectionError, ConfigurationError, InputError
 from qwen3_rag.milvus import MilvusCollection
 from qwen3_rag.milvus.ingest import IngestProgress, ingest
@@ -221,3 +222,15 @@ def test_long_sections_obey_the_limit(tmp_path, collection):
     ingest(tmp_path / "a.md", WordEmbedder(), collection, max_chars=300)
     assert all(len(p.text) <= 300 for p in collection.find({"source": "a.md"}))
     assert collection.count() > 5
+
+
+@pytest.mark.filterwarnings("ignore::qwen3_rag.errors.TruncationWarning")
+def test_what_bm25_can_not_see_is_reported_and_shown(tmp_path, collection, capsys):
+    """Pairs of characters take more room than the characters do."""
+    (tmp_path / "a.md").write_text("# 长文\n\n" + "数据" * 6000, encoding="utf-8")
+    report = ingest(tmp_path / "a.md", WordEmbedder(), collection, max_chars=20_000)
+    ((passage_id, cut),) = report.truncated
+    assert len(collection.get([passage_id])[0].text) > 12_000
+    assert (cut.part, cut.lost > 0) == ("full text", True)
+    view.show_report(report, "here")
+    assert f"1 passages were longer than BM25 has room for and lost {cut.lost} words" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from rich.text import Text
 from qwen3_rag.chunking import END_LINE, HEADINGS, SOURCE, START_LINE
 from qwen3_rag.cli.steps import Found
 from qwen3_rag.milvus.ingest import IngestProgress, IngestReport
+from qwen3_rag.milvus.records import FULL_TEXT
 from qwen3_rag.retrieval import RETRIEVAL_SCORE
 from qwen3_rag.types import Passage
 
@@ -95,9 +96,13 @@ def show_report(report: IngestReport, place: str) -> None:
     )
     for path in report.empty:
         line("warning", f"no text in {path!r}")
-    if report.truncated:
-        lost = sum(cut.lost for _, cut in report.truncated)
-        line("warning", f"{len(report.truncated)} passages were longer than the model's limit and lost {lost} tokens")
+    for whole, unit, cuts in (
+        ("the model's limit", "tokens", [cut for _, cut in report.truncated if cut.part != FULL_TEXT]),
+        ("BM25 has room for", "words", [cut for _, cut in report.truncated if cut.part == FULL_TEXT]),
+    ):
+        if cuts:
+            lost = sum(cut.lost for cut in cuts)
+            line("warning", f"{len(cuts)} passages were longer than {whole} and lost {lost} {unit}")
     for failure in report.failed:
         line("error", f"could not read {failure.path!r}: {failure.reason}")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from qwen3_rag.errors import ConfigurationError, StoreConnectionError, missing_dependency
+from qwen3_rag.errors import ConfigurationError, StoreConnectionError, causes, missing_dependency
 from qwen3_rag.milvus.failures import captured, quiet, translated
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -122,43 +123,28 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
         except StoreConnectionError as error:
             # gRPC's channels to one address share a transport. If the server has just ended it for this (as Milvus Lite's
             # does with clients that were idle for long), the next attempt gets a new one.
-            if not _mentions(error, "too many pings"):
+            if not any("too many pings" in str(cause).lower() for cause in causes(error)):
                 raise
             return _connect_to_server(target, options)
     path = target.path.resolve()
     may_follow_crash = _acquire(path)
-    try:
-        with translated(f"opening {str(path)!r}"):
-            client = pymilvus.MilvusClient(uri=str(path), **options)
-    except BaseException:
-        _release(path)
-        raise
+    with ExitStack() as undo, translated(f"opening {str(path)!r}"):
+        undo.callback(_release, path)
+        client = pymilvus.MilvusClient(uri=str(path), **options)
+        undo.pop_all()
     return Connection(client, Target(target.address, path), True, None, _writing(str(path)), may_follow_crash)
 
 
 def _connect_to_server(target: Target, options: dict[str, Any]) -> Connection:
     import pymilvus
 
-    with translated(f"connecting to {target.address!r}", target.token):
+    with ExitStack() as undo, translated(f"connecting to {target.address!r}", target.token):
         client = pymilvus.MilvusClient(uri=target.address, **options)
+        undo.callback(client.close)
         version = client.get_server_version()
+        undo.pop_all()
         lite = version.startswith("milvus_lite")  # an old server says "2.3-lite"
         return Connection(client, target, lite, _numbers(version), _writing(target.address), may_follow_crash=lite)
-
-
-def _mentions(error: BaseException, words: str) -> bool:
-    """Whether an error or what led to it says these words. pymilvus raises errors from themselves, so chains are circles."""
-    seen: set[int] = set()
-    pending: list[BaseException | None] = [error]
-    while pending:
-        each = pending.pop()
-        if each is None or id(each) in seen:
-            continue
-        if words in str(each).lower():
-            return True
-        seen.add(id(each))
-        pending += [each.__cause__, each.__context__]
-    return False
 
 
 def _numbers(version: str) -> tuple[int, int] | None:

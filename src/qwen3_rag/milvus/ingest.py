@@ -66,7 +66,8 @@ class IngestReport:
         added: Passages that were embedded and stored.
         unchanged: Passages that the collection had already, or that a file repeats under the same source.
         tokens: Tokens that the model has read.
-        truncated: The passages that were longer than the model's limit, by id, with what they lost.
+        truncated: The passages that were longer than the model's limit or than BM25 has room for, by id, with what they
+            lost: tokens for the model (`part` is `"document"`), words for BM25 (`part` is `"full text"`).
         empty: Files without any text.
         failed: Files and folders that could not be read.
         seconds: Wall-clock time.
@@ -244,8 +245,8 @@ def _store(passages: Sequence[Passage], embedder: Embedder, collection: MilvusCo
     fresh = list({passage.id: passage for passage in passages if passage.id not in known}.values())
     if fresh:
         result = embedder.embed_documents([passage.text for passage in fresh])
-        collection.upsert(fresh, result.vectors, embedder=embedder)
+        unseen = collection.upsert(fresh, result.vectors, embedder=embedder)
         tally.added += len(fresh)
         tally.tokens += result.tokens
-        tally.truncated.extend((fresh[cut.index].id, cut) for cut in result.truncated)
+        tally.truncated.extend((fresh[cut.index].id, cut) for cut in (*result.truncated, *unseen))
     tally.passages += len(passages)

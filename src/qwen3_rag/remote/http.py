@@ -24,6 +24,7 @@ from qwen3_rag.errors import (
     RemoteConnectionError,
     RemoteError,
     RemoteTimeoutError,
+    causes,
 )
 from qwen3_rag.remote.failures import redact, to_error
 from qwen3_rag.remote.limits import RateLimit
@@ -182,7 +183,7 @@ class HttpClient:
         except httpx.DecodingError as error:
             raise RemoteAnswerError(f"{self.server} sends a body that can't be decompressed: {error}") from error
         except httpx.TransportError as error:
-            certificate = _caused_by(error, ssl.SSLCertVerificationError)
+            certificate = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
             advice = "Set SSL_CERT_FILE to your own authority" if certificate else "Check base_url, network and proxy"
             kind = _UntrustedServerError if certificate else RemoteConnectionError
             why = redact(str(error) or type(error).__name__, self._secret())
@@ -268,12 +269,3 @@ def _tls_context() -> ssl.SSLContext | bool:
         return True
     is_folder = Path(bundle).is_dir()
     return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
-
-
-def _caused_by(error: BaseException, kind: type[BaseException]) -> bool:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, kind):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False

@@ -40,9 +40,8 @@ class BackgroundLoop:
         future = self.submit(coroutine)
         try:
             return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        finally:
+            future.cancel()  # changes nothing once it is done
 
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Awaits a coroutine from another event loop; cancelling the caller cancels it."""

@@ -97,7 +97,7 @@ def within_session(
     if budget is None:
         return decision, None, None
     if thinking_expected(decision, facts) is False:
-        return decision, budget.reserve(1), None  # so that the ledger has the call
+        return decision, budget.reserve(0), None  # so that the ledger has the call
     wanted = decision.budget or (EFFORT_BUDGETS[decision.effort] if decision.effort else None)
     most = facts.max_thinking_tokens
     grant = budget.reserve(min(wanted or most, most) if most else wanted)
