@@ -81,8 +81,8 @@ class Partial:
         return bool(self.reasoning or self.text or self.tool_calls)
 
 
-class ChatError(Qwen3RagError):
-    """Base class of what a chat server can send instead of an answer.
+class ApiError(Qwen3RagError):
+    """Base class of what a server, of chat, embeddings or reranking, can give instead of a result.
 
     Attributes:
         retryable: Whether the same request may succeed later.
@@ -90,7 +90,6 @@ class ChatError(Qwen3RagError):
         code: The server's own error code, or an empty string.
         request_id: What the vendor's support asks for.
         retry_after: Seconds after which the server wants to be asked again.
-        partial: What had arrived before the error.
     """
 
     retryable: ClassVar[bool] = False
@@ -103,13 +102,23 @@ class ChatError(Qwen3RagError):
         code: str = "",
         request_id: str | None = None,
         retry_after: float | None = None,
-        partial: Partial | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+
+
+class ChatError(ApiError):
+    """Base class of what a chat server can send instead of an answer.
+
+    Attributes:
+        partial: What had arrived before the error.
+    """
+
+    def __init__(self, message: str, *, partial: Partial | None = None, **said: Any) -> None:
+        super().__init__(message, **said)
         self.partial = partial
 
 
@@ -181,34 +190,15 @@ class ResponseError(ChatError, ValueError):
     retryable = True
 
 
-class RemoteError(Qwen3RagError):
+class RemoteError(ApiError):
     """Base class of what can go wrong with an embedding or reranking server.
 
     Attributes:
-        status: The HTTP status, if there was an answer.
-        code: The vendor's own code, if the answer had one.
-        request_id: What the vendor's support asks for.
-        retry_after: Seconds after which the server wants to be asked again.
         attempts: How often the request was sent.
-        retryable: Whether the same request may succeed later.
     """
 
-    retryable: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        code: str = "",
-        request_id: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.request_id = request_id
-        self.retry_after = retry_after
+    def __init__(self, message: str, **said: Any) -> None:
+        super().__init__(message, **said)
         self.attempts = 1
 
     def __str__(self) -> str:

@@ -7,7 +7,9 @@ vendor's SDK 2.0.2, whose names of environment variables are used here too.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from qwen3_rag.errors import ConfigurationError
@@ -93,6 +95,40 @@ def dashscope_origin(region: str | None = None, workspace_id: str | None = None)
             f"region {found.name!r} has no shared host: pass workspace_id= or set {DASHSCOPE_WORKSPACE_ENV}"
         )
     return f"https://{found.shared_host}"
+
+
+def dashscope_origin_from(env: Mapping[str, str], region: str | None = None, workspace_id: str | None = None) -> str:
+    """Returns scheme and host as `dashscope_origin` does, with what is not given taken from the environment.
+
+    As the vendor's SDK has it, a workspace in the environment does not change the host in the default region.
+
+    Args:
+        env: The environment.
+        region: Name or alias.
+        workspace_id: Identifier of the workspace.
+
+    Raises:
+        ConfigurationError: As `dashscope_origin`.
+    """
+    name = dashscope_region(region or env.get(DASHSCOPE_REGION_ENV) or DASHSCOPE_DEFAULT_REGION).name
+    if workspace_id is None and name != DASHSCOPE_DEFAULT_REGION:
+        workspace_id = env.get(DASHSCOPE_WORKSPACE_ENV) or None
+    return dashscope_origin(name, workspace_id)
+
+
+def dashscope_key_file(env: Mapping[str, str]) -> str | None:
+    """Returns the key in the file that the environment names, or `None` if it names none.
+
+    Raises:
+        ConfigurationError: If the file can't be read.
+    """
+    path = env.get(DASHSCOPE_KEY_FILE_ENV)
+    if not path:
+        return None
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{DASHSCOPE_KEY_FILE_ENV} names {path!r}, which can't be read: {error}") from error
 
 
 def is_dashscope_host(host: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypedDict
 
 import httpx
@@ -13,13 +12,9 @@ from pydantic import SecretStr
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.models.hosts import (
     DASHSCOPE_COMPATIBLE_URL_ENV,
-    DASHSCOPE_DEFAULT_REGION,
     DASHSCOPE_HTTP_URL_ENV,
-    DASHSCOPE_KEY_FILE_ENV,
-    DASHSCOPE_REGION_ENV,
-    DASHSCOPE_WORKSPACE_ENV,
-    dashscope_origin,
-    dashscope_region,
+    dashscope_key_file,
+    dashscope_origin_from,
     is_dashscope_host,
 )
 from qwen3_rag.remote.http import HttpClient, check_key
@@ -114,18 +109,14 @@ def _dashscope_url(region: str | None, workspace_id: str | None, env: Mapping[st
         url = env.get(DASHSCOPE_HTTP_URL_ENV) or env.get(DASHSCOPE_COMPATIBLE_URL_ENV)
         if url and "{" not in url:
             return url
-    chosen = dashscope_region(region or env.get(DASHSCOPE_REGION_ENV) or DASHSCOPE_DEFAULT_REGION)
-    if workspace_id is None and chosen.name != DASHSCOPE_DEFAULT_REGION:
-        # As the vendor's SDK has it: in the default region a workspace in the environment does not change the host.
-        workspace_id = env.get(DASHSCOPE_WORKSPACE_ENV) or None
-    return dashscope_origin(chosen.name, workspace_id)
+    return dashscope_origin_from(env, region, workspace_id)
 
 
 def _key(server: Server, url: httpx.URL, given: str | SecretStr | None, env: Mapping[str, str]) -> SecretStr | None:
     if given is not None:
         return check_key(given if isinstance(given, SecretStr) else SecretStr(given))
     if _may_have_key(server, url.host):
-        found = env.get(server.key_env or "") or _key_file(server, env)
+        found = env.get(server.key_env or "") or (dashscope_key_file(env) if server.name == "dashscope" else None)
         if found:
             return check_key(SecretStr(found.strip()))
         if server.needs_key:
@@ -141,16 +132,6 @@ def _may_have_key(server: Server, host: str) -> bool:
     if server.name == "dashscope":
         return is_dashscope_host(host)
     return any(host == known or (known.startswith(".") and host.endswith(known)) for known in server.key_hosts)
-
-
-def _key_file(server: Server, env: Mapping[str, str]) -> str | None:
-    path = env.get(DASHSCOPE_KEY_FILE_ENV) if server.name == "dashscope" else None
-    if not path:
-        return None
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{DASHSCOPE_KEY_FILE_ENV} names {path!r}, which can't be read: {error}") from error
 
 
 def _checked(options: ConnectionOptions, name: str, kind: type[Any]) -> Any:

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,12 +19,11 @@ from pydantic import SecretStr
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.models.hosts import (
     DASHSCOPE_COMPATIBLE_URL_ENV,
-    DASHSCOPE_DEFAULT_REGION,
     DASHSCOPE_KEY_FILE_ENV,
-    DASHSCOPE_REGION_ENV,
     DASHSCOPE_WORKSPACE_ENV,
+    dashscope_key_file,
     dashscope_origin,
-    dashscope_region,
+    dashscope_origin_from,
 )
 from qwen3_rag.thinking.dialects import DIALECTS, Dialect, find_dialect, match_host, match_port
 
@@ -124,15 +122,7 @@ def _find_url(
     named = next((env[name] for name in _URL_ENV if env.get(name)), None)
     if named and region is None and workspace_id is None:
         return named, True
-    return _dashscope_url(region, workspace_id, env), False
-
-
-def _dashscope_url(region: str | None, workspace_id: str | None, env: Mapping[str, str]) -> str:
-    name = dashscope_region(region or env.get(DASHSCOPE_REGION_ENV) or DASHSCOPE_DEFAULT_REGION).name
-    if workspace_id is None and name != DASHSCOPE_DEFAULT_REGION:
-        # As the vendor's SDK has it: in the default region a workspace in the environment does not change the host.
-        workspace_id = env.get(DASHSCOPE_WORKSPACE_ENV) or None
-    return dashscope_origin(name, workspace_id) + _CHAT_PATH
+    return dashscope_origin_from(env, region, workspace_id) + _CHAT_PATH, False
 
 
 def _filled(url: str, workspace_id: str | None) -> str:
@@ -174,14 +164,8 @@ def _key_from_env(holder: Dialect, env: Mapping[str, str]) -> str | None:
     name = next((name for name in holder.key_env if env.get(name)), None)
     if name:
         return _checked_key(env[name], name)
-    path = env.get(DASHSCOPE_KEY_FILE_ENV)
-    if holder is not _DASHSCOPE or not path:
-        return None
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{DASHSCOPE_KEY_FILE_ENV} names {path!r}, which can't be read: {error}") from error
-    return _checked_key(text, f"the file {path!r}")
+    held = dashscope_key_file(env) if holder is _DASHSCOPE else None
+    return None if held is None else _checked_key(held, f"the file {env[DASHSCOPE_KEY_FILE_ENV]!r}")
 
 
 def _checked_key(key: str, where: str) -> str:

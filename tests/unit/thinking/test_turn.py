@@ -175,7 +175,7 @@ def test_details_are_whole_at_the_end():
     assert reading.reasoning == "so it"
 
 
-@given(st.text(max_size=20), st.text(min_size=1, max_size=20).filter(lambda text: not text.startswith("\n")))
+@given(st.text(max_size=20), st.text(min_size=1, max_size=20))
 def test_streamed_and_whole_answers_are_the_same(reasoning, text):
     message = {"role": "assistant", "content": text, "reasoning_content": reasoning}
     message["tool_calls"] = [{"id": "a", "index": 0, "function": {"name": "f", "arguments": text}}]
@@ -190,5 +190,8 @@ def test_streamed_and_whole_answers_are_the_same(reasoning, text):
     streamed.feed({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}]})
     for letter in text:
         streamed.feed({"tool_calls": [{"index": 0, "id": "", "function": {"name": None, "arguments": letter}}]})
-    assert whole.close("stop") == streamed.close("stop") == Pieces()
+    assert whole.partial() == streamed.partial()
+    assert whole.close("stop") == streamed.close("stop")
+    # Newlines that could only be the frame of a block are no text: alone in the reasoning, or right after it.
+    reasoning, text = reasoning if reasoning.strip("\n") else "", text.lstrip("\n") if reasoning else text
     assert whole.partial() == streamed.partial() == Partial(reasoning, text, whole.partial().tool_calls)
