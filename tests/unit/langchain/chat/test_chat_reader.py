@@ -37,6 +37,7 @@ def answers(draw):
         text = text.lstrip("\n") if reasoning else text.lstrip()
         deltas = [{manner: part} for part in pieces_of(draw, reasoning)]
         deltas += [{"content": part} for part in pieces_of(draw, text)]
+        reasoning = reasoning if reasoning.strip("\n") else ""  # newlines alone are the frame of an empty block
     called = draw(st.booleans())
     if called:
         for number, part in enumerate(pieces_of(draw, ARGUMENTS)):
