@@ -1,6 +1,7 @@
 """Embedding and reranking by DashScope, with the vectors in Milvus Lite. `DASHSCOPE_API_KEY` is the key.
 
-With `"vllm:Qwen/Qwen3-Embedding-0.6B"` and `base_url=` it would be a server of your own, and nothing else would change.
+With `"vllm:Qwen/Qwen3-Embedding-0.6B"` and `base_url=` it would be a server of your own, and nothing else would change,
+but for the second part: sparse vectors, which come in the same request as the dense ones, are DashScope's.
 """
 
 import os
@@ -27,6 +28,22 @@ def main() -> None:
         for document in retriever.invoke("Where does Milvus keep its metadata?"):
             print(f"{document.metadata['relevance_score']:.2f}", document.page_content)
         retriever.source.close()
+
+        # The model's own sparse vectors in place of BM25: which words count, and how much, is learned.
+        hybrid = Qwen3Retriever.from_texts(
+            TEXTS,
+            embedder,
+            reranker,
+            uri=f"{folder}/milvus.db",
+            collection="sparse",
+            sparse="model",
+            mode="hybrid",
+            top_n=1,
+        )
+        for document in hybrid.invoke("What is etcd for?"):
+            ranks = document.metadata.get("dense_rank"), document.metadata.get("sparse_rank")
+            print("by dense and by sparse vector number {} and {}:".format(*ranks), document.page_content)
+        hybrid.source.close()
 
 
 if __name__ == "__main__":

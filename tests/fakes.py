@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from qwen3_rag.prompts import DEFAULT_INSTRUCTION
-from qwen3_rag.types import EmbeddingResult, RerankResult
+from qwen3_rag.types import EmbeddingResult, HybridEmbeddingResult, RerankResult, SparseOutput, SparseVector
 
 
 class WordEmbedder:
@@ -52,6 +53,45 @@ class WordEmbedder:
         self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
     ) -> EmbeddingResult:
         return self.embed_queries(texts, instruction=instruction, dimensions=dimensions)
+
+
+class SparseWordEmbedder(WordEmbedder):
+    """Word vectors, and the words themselves as sparse vectors: one entry each, of weight 1."""
+
+    has_sparse = True
+
+    def _hybrid(self, dense: EmbeddingResult, texts: Sequence[str], output: SparseOutput) -> HybridEmbeddingResult:
+        role, *rest = self.calls.pop()
+        self.calls.append((f"{output} {role}", *rest))
+        sparse = tuple(self._entries(text) for text in texts)
+        return HybridEmbeddingResult(None if output == "sparse" else dense.vectors, sparse, dense.tokens)
+
+    def _entries(self, text: str) -> SparseVector:
+        words = set(re.findall(r"\w+", text.lower()))
+        indices = sorted({int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "little") // 2 for word in words})
+        return SparseVector(np.array(indices, np.int64), np.ones(len(indices), np.float32))
+
+    def hybrid_documents(
+        self, texts: Sequence[str], *, dimensions: int | None = None, output: SparseOutput = "dense&sparse"
+    ) -> HybridEmbeddingResult:
+        return self._hybrid(self.embed_documents(texts, dimensions=dimensions), texts, output)
+
+    def hybrid_queries(
+        self,
+        texts: Sequence[str],
+        *,
+        instruction: str | None = None,
+        dimensions: int | None = None,
+        output: SparseOutput = "dense&sparse",
+    ) -> HybridEmbeddingResult:
+        dense = self.embed_queries(texts, instruction=instruction, dimensions=dimensions)
+        return self._hybrid(dense, texts, output)
+
+    async def ahybrid_documents(self, texts: Sequence[str], **options: Any) -> HybridEmbeddingResult:
+        return self.hybrid_documents(texts, **options)
+
+    async def ahybrid_queries(self, texts: Sequence[str], **options: Any) -> HybridEmbeddingResult:
+        return self.hybrid_queries(texts, **options)
 
 
 class OverlapReranker:

@@ -57,7 +57,7 @@ class CachedEmbedder:
     A query and a document with equal text, two instructions, two dimensions and two models never share an entry.
     Texts that are missing are embedded in one call, each distinct text once. What was cut from a text is stored with
     its vector, so that a hit reports the same truncation as the miss did. `tokens` counts what the model processed:
-    nothing for hits.
+    nothing for hits. Dense vectors alone are kept: a cached embedder makes no sparse ones, whatever the inner one does.
 
     Args:
         inner: The embedder that does the work.

@@ -202,16 +202,25 @@ def _passages(file: _File, sections: Iterable[_Section], metadata: Mapping[str, 
     for section in sections:
         for start, stop in file.pieces(section.line, section.end, max_chars):
             text = file.text[start:stop]
-            content = json.dumps([metadata[SOURCE], section.path, text])
-            seen[content] += 1
+            id_ = content_id(metadata[SOURCE], section.path, text, seen)
             lines = {START_LINE: file.line(start), END_LINE: file.line(stop - 1)}
             about = {**metadata, HEADINGS: list(section.path), **lines}
-            passages.append(Passage(_digest(content, seen[content]), text, about, doc_id=metadata[SOURCE] or None))
+            passages.append(Passage(id_, text, about, doc_id=metadata[SOURCE] or None))
     return passages
 
 
-def _digest(content: str, occurrence: int) -> str:
-    return hashlib.sha256(f"{occurrence}\n{content}".encode()).hexdigest()[:32]
+def content_id(source: str, headings: Sequence[str], text: str, seen: Counter[str]) -> str:
+    """Returns the id of a passage: 32 hexadecimal digits of a SHA-256.
+
+    Args:
+        source: The source it is cut from.
+        headings: The headings above it.
+        text: Its text.
+        seen: What was cut from the source before; counts this passage.
+    """
+    content = json.dumps([source, headings, text])
+    seen[content] += 1
+    return hashlib.sha256(f"{seen[content]}\n{content}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

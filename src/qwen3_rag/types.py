@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+
+SparseOutput: TypeAlias = Literal["sparse", "dense&sparse"]
+"""What a request for sparse vectors returns: them alone, or the dense ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,42 @@ class EmbeddingResult:
     """
 
     vectors: FloatArray
+    tokens: int = 0
+    truncated: tuple[Truncation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Weights of vocabulary entries: what a learned sparse embedding gives, for hybrid search.
+
+    Attributes:
+        indices: Shape `(n,)`, the entries, ascending.
+        values: Shape `(n,)`, float32, their weights.
+        tokens: The entries as text where the server names them, else empty.
+    """
+
+    indices: npt.NDArray[np.int64]
+    values: FloatArray
+    tokens: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[int, float]:
+        """Returns index and weight of each entry, the form in which Milvus takes a sparse vector."""
+        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class HybridEmbeddingResult:
+    """Sparse vectors in the order of the input, with the dense ones where they were asked for.
+
+    Attributes:
+        vectors: Shape `(n_texts, dimensions)`, or `None` if only sparse vectors were asked for.
+        sparse: One for each text.
+        tokens: Tokens that the model processed.
+        truncated: The texts that lost tokens.
+    """
+
+    vectors: FloatArray | None
+    sparse: tuple[SparseVector, ...]
     tokens: int = 0
     truncated: tuple[Truncation, ...] = ()
 
@@ -141,6 +180,50 @@ class Embedder(Protocol):
         self, texts: Sequence[str], *, instruction: str | None = None, dimensions: int | None = None
     ) -> EmbeddingResult:
         """Async twin of `embed_queries`."""
+        ...
+
+
+@runtime_checkable
+class SparseEmbedder(Embedder, Protocol):
+    """An embedder that can make sparse vectors too, in the same call as the dense ones. Same promises."""
+
+    @property
+    def has_sparse(self) -> bool:
+        """Whether this model does; without it, the methods below raise `ConfigurationError`."""
+        ...
+
+    def hybrid_documents(
+        self, texts: Sequence[str], *, dimensions: int | None = None, output: SparseOutput = "dense&sparse"
+    ) -> HybridEmbeddingResult:
+        """Embeds passages to sparse vectors, and to dense ones if `output` says so."""
+        ...
+
+    def hybrid_queries(
+        self,
+        texts: Sequence[str],
+        *,
+        instruction: str | None = None,
+        dimensions: int | None = None,
+        output: SparseOutput = "dense&sparse",
+    ) -> HybridEmbeddingResult:
+        """Embeds questions, each under the instruction, as `hybrid_documents` embeds passages."""
+        ...
+
+    async def ahybrid_documents(
+        self, texts: Sequence[str], *, dimensions: int | None = None, output: SparseOutput = "dense&sparse"
+    ) -> HybridEmbeddingResult:
+        """Async twin of `hybrid_documents`."""
+        ...
+
+    async def ahybrid_queries(
+        self,
+        texts: Sequence[str],
+        *,
+        instruction: str | None = None,
+        dimensions: int | None = None,
+        output: SparseOutput = "dense&sparse",
+    ) -> HybridEmbeddingResult:
+        """Async twin of `hybrid_queries`."""
         ...
 
 

@@ -14,8 +14,8 @@ from qwen3_rag.backends import load_embedder, load_reranker
 from qwen3_rag.chunking import split_markdown
 from qwen3_rag.cli import steps
 from qwen3_rag.demo import CORPUS, QUESTIONS
+from qwen3_rag.ingest import ingest
 from qwen3_rag.milvus import MilvusCollection
-from qwen3_rag.milvus.ingest import ingest
 from tests.integration.offline import run_command
 
 EXPECTED = [

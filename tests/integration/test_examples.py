@@ -34,8 +34,12 @@ ASKED = {
     "thinking_budget.py": [("dashscope", thinks) for thinks in (True, True, False)],
     "langchain_agent_with_tools.py": [("dashscope", True)] * 2,
     "llama_index_agent_with_tools.py": [("dashscope", True)] * 2,
+    "langchain_search_tool.py": [("dashscope", True)] * 2,
+    "llama_index_search_tool.py": [("dashscope", True)] * 2,
     "langchain_rag.py": [("dashscope", thinks) for thinks in (False, False, True)],
     "llama_index_rag.py": [("dashscope", thinks) for thinks in (False, True, False, True)],
+    "langchain_deep_search.py": [("dashscope", thinks) for thinks in (False, False, True, False)],
+    "llama_index_deep_search.py": [("dashscope", thinks) for thinks in (False, False, False, True)],
     "other_servers.py": [(name, on) for name in ("deepseek", "openrouter", "vllm") for on in (False, True)],
 }
 # ... and what it must have printed.
@@ -55,8 +59,25 @@ SAID = {
         "[ai] The",
     ],
     "llama_index_agent_with_tools.py": [MARK, "[travel_time(", "-> 1.50 hours]", "answer: The tools say: 1.50 hours"],
+    "langchain_search_tool.py": [
+        "[calls] search_handbook(",
+        "[found] 0.",
+        "answer: The tools say: 1 passage, the best",
+    ],
+    "llama_index_search_tool.py": [
+        "[calls] search_handbook(",
+        "[found] 0.",
+        "answer: The tools say: 1 passage, the best",
+    ],
     "langchain_rag.py": ["answer: Hello", "clearly answers", "[reasoning]", "searched for:", "found: Nothing relevant"],
     "llama_index_rag.py": ["answer: Hello", "cited: []", "clearly answers", "found: Nothing relevant"],
+    "langchain_deep_search.py": [
+        "round 1 searches for: How do",
+        "enough: True",
+        "ended by itself",
+        "ended by max_calls",
+    ],
+    "llama_index_deep_search.py": ["answer: Hello", "enough: True", "ended by itself", "max_calls=1 ended the search"],
     "other_servers.py": ["deepseek, thinking=False: 0 characters", "  note: DeepSeek takes efforts, no numbers"],
 }
 
@@ -183,7 +204,8 @@ def test_readme_commands_that_need_no_hub_run_in_their_order(folder, server):
     asked = 0
     for command in README_COMMANDS:
         talks = command[0] in {"chat", "compare"} and "--base-url" not in command
-        if command[0] == "demo" or "tiny" in command or command[0].startswith("-") or talks:
+        talks = talks or (command[0] == "ask" and "tiny" in command)
+        if command[0] in {"demo", "collections"} or "tiny" in command or command[0].startswith("-") or talks:
             result = run_command(command, folder)
             assert result.returncode == 0, (command, result.stderr)
             asked += talks * (2 if command[0] == "compare" else 1)

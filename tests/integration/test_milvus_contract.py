@@ -118,6 +118,7 @@ def test_the_property_is_plain_json_for_other_tools(collection, uri):
         "instruction": DEFAULT_INSTRUCTION,
         "normalized": True,
         "version": collection.contract.version,
+        "sparse": "bm25",
     }
 
 
@@ -127,7 +128,7 @@ def test_the_property_is_plain_json_for_other_tools(collection, uri):
 def test_all_collections_of_a_database_are_listed(open_collection, uri):
     from pymilvus import MilvusClient
 
-    ours, plain, words = (open_collection(), open_collection(metric="IP"), open_collection(full_text=False))
+    ours, plain, words = (open_collection(), open_collection(metric="IP"), open_collection(sparse=None))
     ours.upsert(passages(3), vectors(3), embedder=EMBEDDER)
     plain.upsert(passages(2), vectors(2, 4))
     words.upsert([Passage("a", "t")], [[1.0, 2.0]])
@@ -137,10 +138,10 @@ def test_all_collections_of_a_database_are_listed(open_collection, uri):
     for handle in (ours, plain, words):
         handle.close()
     found = {info.name: info for info in list_collections(uri)}
-    contract = Contract("fake/words", None, 8, DEFAULT_INSTRUCTION, True, ours.contract.version)
-    assert found[ours.name] == CollectionInfo(ours.name, 3, 8, "COSINE", True, contract)
-    assert found[plain.name] == CollectionInfo(plain.name, 2, 4, "IP", True)
-    assert found[words.name] == CollectionInfo(words.name, 1, 2, "COSINE", False)
+    contract = Contract("fake/words", None, 8, DEFAULT_INSTRUCTION, True, ours.contract.version, "bm25")
+    assert found[ours.name] == CollectionInfo(ours.name, 3, 8, "COSINE", "HNSW", "bm25", contract)
+    assert found[plain.name] == CollectionInfo(plain.name, 2, 4, "IP", "HNSW", "bm25")
+    assert found[words.name] == CollectionInfo(words.name, 1, 2, "COSINE", "HNSW", None)
     assert found["theirs"].problem.startswith("collection 'theirs' does not fit: the field 'id' is INT64")
     assert found["theirs"].dimensions is None
     assert list(found) == sorted(found)

@@ -349,12 +349,24 @@ def test_sigkill_in_the_middle_of_a_flush_leaves_nothing_twice(tmp_path, in_serv
         assert c.find({}) == passages(10)
 
 
-def merged_and_replayed(tmp_path: Path) -> tuple[str, int]:
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [(False, "bm25"), (True, "bm25"), (False, "model")],
+    ids=["file", "server", "file with sparse vectors"],
+)
+
+
+def weights(leg: str, n: int, start: int = 0) -> dict[str, list[dict[int, float]]]:
+    """What `upsert` takes for passages of `passages(n, start)`: the entry 1 in all, and one of each its own."""
+    return {"sparse": [{1: 1.0, 10 + i: 2.0} for i in range(start, start + n)]} if leg == "model" else {}
+
+
+def merged_and_replayed(tmp_path: Path, leg: str) -> tuple[str, int]:
     """A database as a kill leaves it when the flushed file was merged with others before the log was deleted."""
     path = tmp_path / "m.db"
     for i in range(20):
-        with MilvusCollection(path) as c:
-            c.upsert(passages(10, 10 * i), vectors(10, seed=i))
+        with MilvusCollection(path, sparse=leg) as c:
+            c.upsert(passages(10, 10 * i), vectors(10, seed=i), **weights(leg, 10, 10 * i))
             log = {file: file.read_bytes() for file in path.rglob("wal/*")}
             c.flush()
         if i and len(list(path.rglob("data/*.parquet"))) == 1:
@@ -366,15 +378,16 @@ def merged_and_replayed(tmp_path: Path) -> tuple[str, int]:
     return str(path), 10 * (i + 1)
 
 
-@pytest.mark.parametrize("in_server", [False, True], ids=["file", "server"])
-def test_rows_that_a_kill_left_twice_are_there_once(tmp_path, in_server, library_log, caplog):
-    path, n = merged_and_replayed(tmp_path)
+@KINDS
+def test_rows_that_a_kill_left_twice_are_there_once(tmp_path, kind, library_log, caplog):
+    in_server, leg = kind
+    path, n = merged_and_replayed(tmp_path, leg)
     with lite_server(Path(path)) if in_server else nullcontext(path) as uri, MilvusCollection(uri) as c:
         assert c.count() == n
         hits = c.search(vectors(10)[3], 2 * n)
         assert len(hits) == len({h.passage.id for h in hits}) == n
         assert hits[0].passage == passages(10)[3]
-        assert len(c.search_text("text", 2 * n)) == n
+        assert len(c.search_text("text", 2 * n) if leg == "bm25" else c.search_sparse({1: 1.0}, 2 * n)) == n
         assert c.find({}) == passages(n)
         c.close()
         assert c.count() == n
@@ -383,17 +396,20 @@ def test_rows_that_a_kill_left_twice_are_there_once(tmp_path, in_server, library
 
 
 @pytest.mark.parametrize("size", [0, 1, 200])
-@pytest.mark.parametrize("in_server", [False, True], ids=["file", "server"])
-def test_an_index_that_was_half_written_is_built_again(tmp_path, in_server, size, library_log, caplog):
+@KINDS
+def test_an_index_that_was_half_written_is_built_again(tmp_path, kind, size, library_log, caplog):
+    in_server, leg = kind
     path = tmp_path / "m.db"
-    with MilvusCollection(path) as c:
-        c.upsert(passages(50), vectors(50))
+    with MilvusCollection(path, sparse=leg) as c:
+        c.upsert(passages(50), vectors(50), **weights(leg, 50))
         c.flush()
     (index,) = path.rglob("indexes/*.idx")
     os.truncate(index, size)
     with lite_server(path) if in_server else nullcontext(path) as uri, MilvusCollection(uri) as c:
         assert [h.passage for h in c.search(vectors(50)[7], 1)] == [passages(50)[7]]
-        assert [h.passage for h in c.search_text("7")] == [passages(50)[7]]
+        assert [h.passage for h in (c.search_text("7") if leg == "bm25" else c.search_sparse({17: 1.0}))] == [
+            passages(50)[7]
+        ]
         assert c.find({}) == passages(50)
         c.close()
         assert c.count() == 50

@@ -100,7 +100,7 @@ def test_what_was_replaced_or_deleted_is_not_found(filled):
 def test_it_is_there_after_reopening(filled):
     filled.flush()
     filled.close()
-    assert filled.full_text
+    assert filled.sparse_leg == "bm25"
     assert ids(filled.search_text("数据段", 1)) == ["zh"]
     filled.upsert([Passage("new", "全文检索")], vectors(1))
     assert ids(filled.search_text("全文", 1)) == ["new"]
@@ -192,7 +192,8 @@ def test_what_can_not_work_is_refused(filled):
 
 
 def test_nothing_is_found_where_nothing_is(collection):
-    assert collection.full_text is False
+    assert collection.sparse_leg == "bm25"
+    assert not collection.exists()
     assert collection.search_text("data") == []
     assert collection.hybrid_search([1.0, 0.0], "data") == []
 
@@ -201,11 +202,14 @@ def test_nothing_is_found_where_nothing_is(collection):
 
 
 def test_without_full_text_all_else_works_and_words_are_an_error(open_collection):
-    c = open_collection(full_text=False)
+    c = open_collection(sparse=None)
+    assert c.sparse_leg is None
     c.upsert([Passage("a", "data")], [[1.0, 0.0]])
-    again = open_collection(c.name, full_text=True)  # what exists is opened as it is
-    for handle in (c, again):
-        assert handle.full_text is False
+    for sparse in ("bm25", "model"):
+        with pytest.raises(CollectionError, match=f"it has the sparse leg None, asked was '{sparse}'"):
+            open_collection(c.name, sparse=sparse).count()
+    for handle in (c, open_collection(c.name)):
+        assert handle.sparse_leg is None
         assert ids(handle.search([1.0, 0.0])) == ["a"]
         for call in (lambda h=handle: h.search_text("data"), lambda h=handle: h.hybrid_search([1.0, 0.0], "data")):
             with pytest.raises(CollectionError, match=r"no full text.*mode='dense'.*new collection"):
@@ -216,7 +220,7 @@ def test_without_full_text_all_else_works_and_words_are_an_error(open_collection
 def test_recreated_without_full_text_behind_our_back(open_collection):
     c = open_collection()
     c.upsert([Passage("a", "data")], [[1.0, 0.0]])
-    other = open_collection(c.name, full_text=False)
+    other = open_collection(c.name, sparse=None)
     other.drop()
     other.upsert([Passage("b", "data")], [[1.0, 0.0]])
     with pytest.raises(StoreError):
@@ -235,13 +239,11 @@ def test_old_servers_get_collections_without_full_text(open_collection, monkeypa
     from pymilvus import MilvusClient
 
     monkeypatch.setattr(MilvusClient, "get_server_version", lambda *_args, **_options: "v2.4.17-gpu")
-    with pytest.raises(
-        UnsupportedError, match=r"Milvus 2\.4, which has no full text: use Milvus 2\.5.*full_text=False"
-    ):
-        open_collection(full_text=True).upsert([Passage("a", "data")], [[1.0, 0.0]])
+    with pytest.raises(UnsupportedError, match=r"Milvus 2\.4, which has no full text: use Milvus 2\.5.*sparse=None"):
+        open_collection(sparse="bm25").upsert([Passage("a", "data")], [[1.0, 0.0]])
     c = open_collection()
     c.upsert([Passage("a", "data")], [[1.0, 0.0]])
-    assert not c.full_text
+    assert c.sparse_leg is None
     assert ids(c.search([1.0, 0.0])) == ["a"]
 
 
@@ -266,7 +268,7 @@ def test_a_collection_whose_full_text_has_no_index_is_half_built(collection, uri
     client = MilvusClient(uri)
     index = client.prepare_index_params()
     index.add_index("embedding", index_type="FLAT", metric_type="COSINE")
-    client.create_collection(collection.name, schema=build_schema(2, full_text=True))
+    client.create_collection(collection.name, schema=build_schema(2, sparse="bm25"))
     client.create_index(collection.name, index, sync=False)
     with pytest.raises(
         CollectionError, match=r"full text is compared by no index at all, expected BM25.*drop this one"

@@ -120,6 +120,8 @@ def test_json_is_all_there_is_on_standard_output(filled, capsys):
     assert [hit["rank"] for hit in result["dense"]] == [1, 2]
     (best,) = result["reranked"]
     assert best["text"] == "# Light\n\nThe sun shines."
+    (root,) = best["metadata"].pop("roots")
+    assert root.startswith("docs-")
     assert best["metadata"] == {"source": "a.md", "headings": ["Light"], "start_line": 9, "end_line": 11}
     before = result["dense"][best["retrieval_rank"] - 1]
     assert (best["id"], best["retrieval_score"]) == (before["id"], before["retrieval_score"])

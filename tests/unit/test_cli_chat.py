@@ -199,7 +199,7 @@ def test_the_prompt_comes_from_standard_input(server, capsys, monkeypatch, argv)
 def test_without_a_prompt_a_terminal_is_not_waited_for(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal("not read"))
     assert failure(capsys, 2, "chat").startswith("usage error: Invalid value for PROMPT: give one")
-    assert chat_commands._read("-") == "not read"
+    assert chat_commands.read_prompt("-") == "not read"
 
 
 def test_json_is_all_there_is(server, capsys):

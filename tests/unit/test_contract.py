@@ -41,9 +41,10 @@ texts = st.text(st.characters(codec="utf-8"), max_size=30)
     dimensions=st.integers(1, 9999),
     instruction=texts,
     normalized=st.booleans(),
+    sparse=st.sampled_from([None, "bm25", "model", "none"]),
 )
-def test_it_survives_being_stored(model, revision, dimensions, instruction, normalized):
-    contract = Contract(model, revision, dimensions, instruction, normalized, "0.1.0")
+def test_it_survives_being_stored(model, revision, dimensions, instruction, normalized, sparse):
+    contract = Contract(model, revision, dimensions, instruction, normalized, "0.1.0", sparse)
     properties = contract.properties()
     assert all(type(value) is str for pair in properties.items() for value in pair)
     assert Contract.read({"properties": {**properties, "collection.ttl.seconds": "0"}}) == contract
@@ -58,6 +59,12 @@ def test_a_later_version_may_say_more():
     values = json.loads(contract_of("m").properties()[PROPERTY])
     later = {"properties": {PROPERTY: json.dumps({**values, "pooling": "last"})}}
     assert Contract.read(later) == contract_of("m")
+
+
+def test_an_older_version_said_nothing_of_the_sparse_leg():
+    values = json.loads(contract_of("m", sparse="model").properties()[PROPERTY])
+    assert values.pop("sparse") == "model"
+    assert Contract.read({"properties": {PROPERTY: json.dumps(values)}}) == contract_of("m")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '"x"', '{"model": "m"}'])

@@ -46,7 +46,19 @@ def test_import_is_quick_and_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "module",
-    ["backends", "cache", "chunking", "demo", "inference", "milvus", "milvus.ingest", "models", "retrieval", "cli"],
+    [
+        "backends",
+        "cache",
+        "chunking",
+        "demo",
+        "evaluation",
+        "inference",
+        "milvus",
+        "ingest",
+        "models",
+        "retrieval",
+        "cli",
+    ],
 )
 def test_no_part_of_the_core_loads_a_framework_or_weights_at_import(module):
     assert measure(f"qwen3_rag.{module}", HEAVY)[1] == []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import pytest
 
 from qwen3_rag.cli import view
 from qwen3_rag.errors import CollectionError, ConfigurationError, InputError
+from qwen3_rag.ingest import IngestProgress, ingest
 from qwen3_rag.milvus import MilvusCollection
-from qwen3_rag.milvus.ingest import IngestProgress, ingest
 from qwen3_rag.types import EmbeddingResult, Truncation
 from tests.fakes import WordEmbedder
 
@@ -53,7 +54,10 @@ def test_a_folder_is_read_in_order_and_every_passage_is_stored(folder, collectio
     sources = ["a.MARKDOWN", "b.md", "b.md", "sub/d.txt"]
     assert set(stored(collection).values()) == {f"{s}|{t}" for s, t in zip(sources, texts, strict=True)}
     (hit, *_) = collection.search(embedder.embed_documents([texts[2]]).vectors[0], 1)
-    assert hit.passage.metadata == {"source": "b.md", "headings": ["C"], "start_line": 5, "end_line": 7}
+    (root,) = hit.passage.metadata["roots"]
+    assert re.fullmatch("docs-[0-9a-f]{12}", root)
+    about = {"source": "b.md", "headings": ["C"], "start_line": 5, "end_line": 7, "roots": [root]}
+    assert hit.passage.metadata == about
     assert hit.passage.doc_id == "b.md"
 
 

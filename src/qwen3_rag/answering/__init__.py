@@ -4,10 +4,11 @@ from qwen3_rag.answering.answer import Answer, Citation, Piece, ReasoningPiece, 
 from qwen3_rag.answering.citations import CitationReader, Mark
 from qwen3_rag.answering.context import Packed, inert, pack
 from qwen3_rag.answering.options import AnswerOptions, RagOptions
-from qwen3_rag.answering.prompts import Message, language_of
+from qwen3_rag.answering.prompts import QUOTED_RULE, Message, language_of
 from qwen3_rag.answering.turn import AnswerTurn, Told, last_answer
 
 __all__ = [
+    "QUOTED_RULE",
     "Answer",
     "AnswerOptions",
     "AnswerTurn",

@@ -70,12 +70,12 @@ class AnswerTurn:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Takes the time of a stage."""
+        """Takes the time of a stage; what happens several times adds up."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._timings[name] = time.perf_counter() - start
+            self._timings[name] = self._timings.get(name, 0.0) + time.perf_counter() - start
 
     def condensing(self) -> tuple[Message, ...]:
         """Returns the messages of the call that rewrites the question; none if there is no conversation."""

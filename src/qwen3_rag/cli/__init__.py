@@ -1,4 +1,4 @@
-"""The command `qwen3-rag`: ingest, search, demo, chat, compare."""
+"""The command `qwen3-rag`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"typer", "rich"}:
             raise
-        sys.stderr.write(f"qwen3-rag: {error.name!r} is not installed: pip install 'qwen3-rag[cli]'\n")
+        sys.stderr.write(
+            f"qwen3-rag: {error.name.partition('.')[0]!r} is not installed: pip install 'qwen3-rag[cli]'\n"
+        )
         return 1
     return run(sys.argv[1:] if argv is None else argv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +14,31 @@ import typer
 from typer.main import get_command
 
 import qwen3_rag
-from qwen3_rag.cli import chat_commands, steps, view
+from qwen3_rag.cli import (
+    ask_commands,
+    chat_commands,
+    collections_command,
+    evaluate_command,
+    mcp_command,
+    steps,
+    view,
+)
+from qwen3_rag.cli.options import (
+    COLLECTION,
+    AsJson,
+    Candidates,
+    Instruction,
+    Model,
+    Reranker,
+    Threshold,
+    Token,
+    TopN,
+    Uri,
+)
 from qwen3_rag.demo import CORPUS, QUESTIONS
 from qwen3_rag.errors import Qwen3RagError, TruncationWarning
-from qwen3_rag.milvus.ingest import IngestReport, ingest
-from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
+from qwen3_rag.ingest import IngestReport, ingest
+from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL
 from qwen3_rag.types import Embedder
 
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
@@ -33,14 +53,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Uri = Annotated[str, typer.Option(envvar="MILVUS_URI", help="A file of Milvus Lite, or a server's address.")]
 Collection = Annotated[str, typer.Option(help="Name of the collection.")]
-Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="A server's credentials.", show_default=False)]
-Model = Annotated[str, typer.Option(help="Embedding model: hub name, folder, or 'tiny' for the bundled one.")]
-Reranker = Annotated[
-    str | None,
-    typer.Option(help=f"Reranking model.  [default: {DEFAULT_RERANKER_MODEL}, or 'tiny' with --model tiny]"),
-]
 
 
 def run(argv: Sequence[str]) -> int:
@@ -101,36 +114,51 @@ def _options(
 
 @app.command("ingest")
 def ingest_command(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Markdown or text files, or folders of them.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Markdown or text files, folders, patterns such as 'docs/**/*.md', .zip archives, or http(s) addresses.",
+        ),
+    ],
     *,
+    include: Annotated[
+        str | None,
+        typer.Option(help="Only paths of folders and archives that match, such as 'en/faq/*.md'.", show_default=False),
+    ] = None,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove what was ingested from these paths before and is not there any more."),
+    ] = False,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Name of these paths for --prune, wherever they lie.", show_default=False),
+    ] = None,
     uri: Uri = "./milvus.db",
-    collection: Collection = "qwen3_rag",
+    collection: Collection = COLLECTION,
     token: Token = None,
     model: Model = DEFAULT_EMBEDDING_MODEL,
 ) -> int:
     """Read files, embed what is new and store it. The same folder twice changes nothing."""
-    report = _ingest(paths, steps.Place(uri, collection, token), steps.embedder(model))
-    return _FAILED if report.failed else 0
+    choice = steps.embedder(model)
+    report = _ingest(paths, steps.Place(uri, collection, token), choice, include=include, prune=prune, label=label)
+    return 0 if report.complete else _FAILED
 
 
 @app.command()
 def search(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to look for.")],
     *,
-    k: Annotated[int, typer.Option("-k", "--k", help="Candidates of the dense search.")] = 10,
-    top_n: Annotated[int, typer.Option(help="Passages kept after reranking.")] = 3,
-    score_threshold: Annotated[
-        float | None, typer.Option(help="Lowest P(yes) to keep, 0 to 1.", show_default=False)
-    ] = None,
-    instruction: Annotated[
-        str | None, typer.Option(help="What both models are told to look for.", show_default=False)
-    ] = None,
+    k: Candidates = 10,
+    top_n: TopN = 3,
+    score_threshold: Threshold = None,
+    instruction: Instruction = None,
     uri: Uri = "./milvus.db",
-    collection: Collection = "qwen3_rag",
+    collection: Collection = COLLECTION,
     token: Token = None,
     model: Model = DEFAULT_EMBEDDING_MODEL,
     reranker: Reranker = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask a question: dense search, then reranking, side by side."""
     request = steps.Search(question, k, top_n, score_threshold, instruction)
@@ -159,7 +187,7 @@ def demo(
     embedder, second = steps.embedder(model), steps.reranker(reranker, model)
     with tempfile.TemporaryDirectory(prefix="qwen3-rag-") as folder:
         place = steps.Place(uri or str(Path(folder, "demo.db")), "qwen3_rag_demo", token if uri else None)
-        _ingest([CORPUS], place, embedder)
+        _ingest([str(CORPUS)], place, embedder)
         with place.open() as opened:
             for question in QUESTIONS:
                 typer.echo(f"\nQ: {question}")
@@ -168,12 +196,29 @@ def demo(
 
 app.command("chat")(chat_commands.chat_command)
 app.command("compare")(chat_commands.compare_command)
+app.command("ask")(ask_commands.ask_command)
+app.command("collections")(collections_command.collections_command)
+app.command("evaluate")(evaluate_command.evaluate_command)
+app.command("mcp")(mcp_command.mcp_command)
 
 
-def _ingest(paths: Iterable[Path], place: steps.Place, embedder: Embedder) -> IngestReport:
+def _ingest(
+    paths: Sequence[str],
+    place: steps.Place,
+    embedder: Embedder,
+    *,
+    include: str | None = None,
+    prune: bool = False,
+    label: str | None = None,
+) -> IngestReport:
     with warnings.catch_warnings(), view.progress_bar("embedding") as progress, place.open() as opened:
         # The report sums up what each batch would warn of.
         warnings.simplefilter("ignore", TruncationWarning)
-        report = ingest(paths, embedder, opened, progress=progress)
+        try:
+            report = ingest(paths, embedder, opened, include=include, prune=prune, label=label, progress=progress)
+        except Qwen3RagError as error:
+            for note in getattr(error, "__notes__", ()):
+                view.line("note", note)
+            raise
     view.show_report(report, f"{place.uri} [{place.collection}]")
     return report

@@ -163,8 +163,14 @@ class Comparison:
         return None if self.price is None or reply.usage is None else self.price.cost(reply.usage)
 
 
-def policy(thinking: bool | None, budget: int | None, effort: str | None) -> ThinkingPolicy:
-    """Reads the three options about thinking; a budget or an effort means to think.
+def policy(thinking: bool | None, budget: int | None, effort: str | None, *, auto: bool = False) -> ThinkingPolicy:
+    """Reads the options about thinking; a budget or an effort means to think.
+
+    Args:
+        thinking: `--thinking` or `--no-thinking`.
+        budget: `--budget`.
+        effort: `--effort`.
+        auto: Whether to decide by the question and by how sure retrieval is; the limits are for when it thinks.
 
     Raises:
         ConfigurationError: If one has no meaning or they contradict each other.
@@ -172,6 +178,10 @@ def policy(thinking: bool | None, budget: int | None, effort: str | None) -> Thi
     limited = budget is not None or effort is not None
     if limited and thinking is False:
         raise ConfigurationError("--no-thinking leaves nothing to limit: leave it out, or --budget and --effort")
+    if auto:
+        if thinking is not None:
+            raise ConfigurationError("--auto decides whether to think: leave it out, or --thinking and --no-thinking")
+        return ThinkingPolicy(auto=True, effort=cast("Effort | None", effort), budget=budget)
     return ThinkingPolicy(enabled=True if limited else thinking, effort=cast("Effort | None", effort), budget=budget)
 
 
@@ -210,47 +220,61 @@ def ask(model: ChatQwen3, question: Question, thinking: Thinking, listener: List
     Raises:
         Qwen3RagError: What the model raises; the listener has had what came before.
     """
-    heard = _Heard(listener)
+    heard, counts, metadata = Heard(listener), None, dict[str, Any]()
     for chunk in model.stream(question.messages(), thinking=thinking):
-        heard.take(chunk)
-    return heard.reply()
+        for block in chunk.content_blocks:
+            if block["type"] == "reasoning":
+                heard.reasoning(block.get("reasoning") or "")
+            elif block["type"] == "text":
+                heard.answer(block["text"])
+        counts = chunk.usage_metadata or counts
+        metadata |= chunk.response_metadata
+    return heard.reply(_usage(counts), metadata)
 
 
-class _Heard:
-    """Collects the chunks of an answer and looks at the clock."""
+class Heard:
+    """A listener that passes on what it is told, keeps it, and looks at the clock.
+
+    Args:
+        listener: Is told every piece.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._reasoning: list[str] = []
         self._answer: list[str] = []
-        self._usage: Mapping[str, Any] | None = None
-        self._metadata: dict[str, Any] = {}
         self._first_token: float | None = None
         self._first_answer: float | None = None
         self._start = time.perf_counter()
 
-    def take(self, chunk: Any) -> None:
-        """Takes an `AIMessageChunk`: its standard content blocks, counts and metadata."""
-        for block in chunk.content_blocks:
-            if block["type"] == "reasoning" and block.get("reasoning"):
-                self._first_token = self._first_token or self._passed()
-                self._reasoning.append(block["reasoning"])
-                self._listener.reasoning(block["reasoning"])
-            elif block["type"] == "text" and block["text"]:
-                self._first_token = self._first_token or self._passed()
-                self._first_answer = self._first_answer or self._passed()
-                self._answer.append(block["text"])
-                self._listener.answer(block["text"])
-        self._usage = chunk.usage_metadata or self._usage
-        self._metadata |= chunk.response_metadata
+    def reasoning(self, text: str) -> None:
+        """Takes more of the reasoning."""
+        if text:
+            self._first_token = self._first_token or self._passed()
+            self._reasoning.append(text)
+            self._listener.reasoning(text)
 
-    def reply(self) -> Reply:
+    def answer(self, text: str) -> None:
+        """Takes more of the answer."""
+        if text:
+            self._first_token = self._first_token or self._passed()
+            self._first_answer = self._first_answer or self._passed()
+            self._answer.append(text)
+            self._listener.answer(text)
+
+    def reply(self, usage: Usage | None, metadata: Mapping[str, Any]) -> Reply:
+        """Returns the whole answer; it ends now.
+
+        Args:
+            usage: Token counts, if they are known.
+            metadata: What else is known of it.
+        """
         return Reply(
             reasoning="".join(self._reasoning),
             answer="".join(self._answer),
-            usage=_usage(self._usage),
+            usage=usage,
             seconds=Seconds(self._first_token, self._first_answer, self._passed()),
-            metadata=self._metadata,
+            metadata=metadata,
         )
 
     def _passed(self) -> float:

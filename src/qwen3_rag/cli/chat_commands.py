@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from qwen3_rag.cli import chat, chat_view, view
+from qwen3_rag.cli.options import AsJson
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.thinking import Price
 
@@ -36,7 +37,6 @@ KeyEnv = Annotated[
 System = Annotated[str | None, typer.Option(help="The system prompt.", show_default=False)]
 Budget = Annotated[int | None, typer.Option(help="Most tokens of reasoning; means to think.", show_default=False)]
 Effort = Annotated[str | None, typer.Option(help="low, medium or high; means to think.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object to standard output, and nothing live.")]
 
 
 def chat_command(
@@ -59,7 +59,7 @@ def chat_command(
     as_json: AsJson = False,
 ) -> None:
     """Ask a chat model. Its reasoning goes to standard error as it comes, its answer to standard output."""
-    question = chat.Question(_read(prompt), system)
+    question = chat.Question(read_prompt(prompt), system)
     server = chat.Server(model=model, base_url=base_url, region=region, dialect=dialect, key_env=key_env)
     policy = chat.policy(thinking, budget, effort)
     chat_model = server.open()
@@ -92,7 +92,7 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Ask the same question without and with thinking, and show both answers, their tokens and times side by side."""
-    question = chat.Question(_read(prompt), system)
+    question = chat.Question(read_prompt(prompt), system)
     server = chat.Server(model=model, base_url=base_url, region=region, dialect=dialect, key_env=key_env)
     policy, price = chat.policy(True, budget, effort), _price(price_in, price_out)
     with chat_view.watch() as watch:
@@ -103,7 +103,12 @@ def compare_command(
         chat_view.show_comparison(comparison)
 
 
-def _read(prompt: str | None) -> str:
+def read_prompt(prompt: str | None) -> str:
+    """Returns what was asked: standard input for `-`, or where nothing was given and something is piped in.
+
+    Raises:
+        BadParameter: If nothing was given and nothing is.
+    """
     if prompt not in (None, "-"):
         return prompt
     if prompt is None and sys.stdin.isatty():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, TextIO
@@ -111,8 +111,13 @@ def show_summary(reply: Reply) -> None:
     """Writes one line about tokens and time to standard error, after a warning if the answer is not whole."""
     if reply.ended_early:
         view.line("warning", f"the answer is not whole: the server ended it with {reply.ended_early!r}")
+    view.line("done", summary(reply))
+
+
+def summary(reply: Reply) -> str:
+    """Returns what there is to say of an answer in a line: the model, its tokens, its times."""
     parts = [str(reply.metadata.get("model_name", "")), _tokens(reply), _times(reply)]
-    view.line("done", "; ".join(filter(None, parts)))
+    return "; ".join(filter(None, parts))
 
 
 def reply_dict(reply: Reply) -> dict[str, Any]:
@@ -152,24 +157,37 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
 
 def show_comparison(comparison: Comparison) -> None:
     """Prints both answers side by side, with what they took."""
-    replies = (comparison.without, comparison.thinking)
+    replies = {"without thinking": comparison.without, "with thinking": comparison.thinking}
+    rows = {}
+    if comparison.price is not None:
+        costs = map(comparison.cost, replies.values())
+        rows["cost"] = [_UNKNOWN if cost is None else f"{cost:.6f}" for cost in costs]
+    show_side_by_side(replies, rows)
+
+
+def show_side_by_side(replies: Mapping[str, Reply], rows: Mapping[str, Sequence[str]]) -> None:
+    """Prints answers to one question side by side.
+
+    Args:
+        replies: The answers, by what stands above them.
+        rows: What else is told of each, by its name.
+    """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, expand=True, pad_edge=False)
     table.add_column("")
-    table.add_column("without thinking", ratio=1)
-    table.add_column("with thinking", ratio=1)
+    for name in replies:
+        table.add_column(name, ratio=1)
     for name, tell in _ROWS.items():
-        table.add_row(name, *map(tell, replies))
-    if comparison.price is not None:
-        costs = map(comparison.cost, replies)
-        table.add_row("cost", *(_UNKNOWN if cost is None else f"{cost:.6f}" for cost in costs))
+        table.add_row(name, *map(tell, replies.values()))
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     table.add_section()
-    if any(reply.reasoning for reply in replies):
-        table.add_row("reasoning", *(Text(_beginning(reply.reasoning), style="dim") for reply in replies))
-    table.add_row("answer", *(Text(_shown(reply.answer)) for reply in replies))
+    if any(reply.reasoning for reply in replies.values()):
+        table.add_row("reasoning", *(Text(_beginning(reply.reasoning), style="dim") for reply in replies.values()))
+    table.add_row("answer", *(Text(shown(reply.answer)) for reply in replies.values()))
     view.console().print(table)
-    for name, reply in zip(("without", "with"), replies, strict=True):
+    for name, reply in replies.items():
         if reply.ended_early:
-            view.line("warning", f"the answer {name} thinking is not whole: {reply.ended_early!r}")
+            view.line("warning", f"the answer {name} is not whole: {reply.ended_early!r}")
 
 
 _ROWS: Final[dict[str, Callable[[Reply], str]]] = {
@@ -204,10 +222,11 @@ def _seconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds:.2f} s"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Returns a text as it may stand on a terminal: without what would move the cursor."""
     return text.strip().translate(_CONTROLS)
 
 
 def _beginning(text: str) -> str:
-    shown = _shown(text)
-    return shown if len(shown) <= _EXCERPT else f"{shown[:_EXCERPT].rstrip()} …"
+    safe = shown(text)
+    return safe if len(safe) <= _EXCERPT else f"{safe[:_EXCERPT].rstrip()} …"

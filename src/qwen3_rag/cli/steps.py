@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qwen3_rag.backends import load_embedder, load_reranker
 from qwen3_rag.errors import CollectionError, InputError
 from qwen3_rag.milvus import MilvusCollection
 from qwen3_rag.models import DEFAULT_RERANKER_MODEL
-from qwen3_rag.retrieval import Ranked, check_k, check_selection, rerank_items
+from qwen3_rag.retrieval import Ranked, check_k, check_mode, check_selection, rerank_items
 from qwen3_rag.types import Embedder, Hit, Reranker
+
+if TYPE_CHECKING:
+    from qwen3_rag.langchain import Qwen3Retriever
 
 TINY = "tiny"
 """The bundled models."""
@@ -73,6 +77,69 @@ class Found:
     reranked: list[Ranked[Hit]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """How passages are found for a chat model, or for an agent.
+
+    Attributes:
+        uri: A file of Milvus Lite, or a server's address.
+        collections: The collections that may be searched.
+        token: Credentials of a server.
+        model: Name of the embedding model.
+        reranker: Name of the reranker; `None` is the one that goes with the model.
+        k: Candidates of each collection.
+        top_n: Passages kept after reranking.
+        score_threshold: Lowest P(yes) to keep, if any.
+        instruction: What both models are told to look for, instead of their own.
+        mode: `dense`, `sparse` or `hybrid`.
+    """
+
+    uri: str
+    collections: tuple[str, ...]
+    token: str | None = None
+    model: str
+    reranker: str | None = None
+    k: int = 10
+    top_n: int = 3
+    score_threshold: float | None = None
+    instruction: str | None = None
+    mode: str = "dense"
+
+    @contextmanager
+    def open(self, *, warm: bool = False) -> Iterator[Qwen3Retriever]:
+        """Opens the collections, gives what searches them, and closes them again.
+
+        Args:
+            warm: Whether the models are loaded now, and not by the first search.
+
+        Raises:
+            ConfigurationError: If an option can't work.
+            CollectionError: If there is no such collection.
+            MissingDependencyError: If LangChain is not installed.
+        """
+        from qwen3_rag.langchain import MilvusStore, Qwen3Retriever
+
+        first, second = embedder(self.model), reranker(self.reranker, self.model)
+        with ExitStack() as stack:
+            stores = {name: MilvusStore(first, name, uri=self.uri, token=self.token) for name in self.collections}
+            retriever = Qwen3Retriever(
+                stores,
+                second,
+                k=self.k,
+                top_n=self.top_n,
+                score_threshold=self.score_threshold,
+                instruction=self.instruction,
+                mode=check_mode(self.mode),
+            )
+            for store in stores.values():
+                stack.enter_context(store)
+                check_exists(store.collection)
+            for model in (first, second) if warm else ():
+                if load := getattr(model, "warm_up", None):
+                    load()
+            yield retriever
+
+
 def embedder(model: str) -> Embedder:
     """Returns the embedder of that name; nothing is loaded yet."""
     return load_embedder(model)
@@ -96,8 +163,7 @@ def find(search: Search, collection: MilvusCollection, embedder: Embedder, reran
     check_selection(search.top_n, search.score_threshold)
     if not search.question.strip():
         raise InputError("the question is empty: give some words to look for")
-    if _is_new_file(collection.uri) or not collection.exists():
-        raise CollectionError(f"no collection {collection.name!r} in {collection.uri!r}: run `qwen3-rag ingest` first")
+    check_exists(collection)
     collection.verify(embedder)
     vector = embedder.embed_queries([search.question], instruction=search.instruction).vectors[0]
     dense = collection.search(vector, search.k)
@@ -113,6 +179,13 @@ def find(search: Search, collection: MilvusCollection, embedder: Embedder, reran
     return Found(search, dense, reranked)
 
 
-def _is_new_file(uri: str) -> bool:
+def check_exists(collection: MilvusCollection) -> None:
+    """Checks that there is something to search.
+
+    Raises:
+        CollectionError: If there is no such collection.
+    """
     # Milvus Lite would create the database only to find that it is empty.
-    return "://" not in uri and not Path(uri).exists()
+    is_new_file = "://" not in collection.uri and not Path(collection.uri).exists()
+    if is_new_file or not collection.exists():
+        raise CollectionError(f"no collection {collection.name!r} in {collection.uri!r}: run `qwen3-rag ingest` first")

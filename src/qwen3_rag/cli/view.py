@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from rich.text import Text
 
 from qwen3_rag.chunking import END_LINE, HEADINGS, SOURCE, START_LINE
 from qwen3_rag.cli.steps import Found
-from qwen3_rag.milvus.ingest import IngestProgress, IngestReport
+from qwen3_rag.ingest import IngestProgress, IngestReport
 from qwen3_rag.milvus.records import FULL_TEXT
 from qwen3_rag.retrieval import RETRIEVAL_SCORE
 from qwen3_rag.types import Passage
@@ -74,14 +75,18 @@ def progress_bar(title: str) -> Iterator[Callable[[IngestProgress], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[passages]} passages, {task.fields[tokens]} tokens"),
-        TimeRemainingColumn(),
+        TextColumn(
+            "{task.fields[passages]} passages, {task.fields[tokens]} tokens, {task.fields[rate]:.0f} passages/s"
+        ),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
     )
     with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(title, total=1.0, passages=0, tokens=0)
+        task = bar.add_task(title, total=1.0, passages=0, tokens=0, rate=0.0)
 
         def move(state: IngestProgress) -> None:
-            bar.update(task, completed=state.fraction, passages=state.passages, tokens=state.tokens)
+            rate = state.passages / (bar.tasks[0].elapsed or math.inf)
+            bar.update(task, completed=state.fraction, passages=state.passages, tokens=state.tokens, rate=rate)
 
         yield move
 
@@ -89,9 +94,10 @@ def progress_bar(title: str) -> Iterator[Callable[[IngestProgress], None]]:
 def show_report(report: IngestReport, place: str) -> None:
     """Prints what an ingest has done, and names on standard error what it could not."""
     rate = f" ({report.tokens / report.seconds:,.0f} tokens/s)" if report.added and report.seconds else ""
+    removed = f"{report.removed} removed, " if report.removed else ""
     console().print(
         f"{report.files} files, {report.passages} passages: {report.added} added, {report.unchanged} unchanged, "
-        f"{report.tokens:,} tokens in {report.seconds:.1f} s{rate} -> {escape(place)}",
+        f"{removed}{report.tokens:,} tokens in {report.seconds:.1f} s{rate} -> {escape(place)}",
         soft_wrap=True,
     )
     for path in report.empty:
@@ -103,8 +109,19 @@ def show_report(report: IngestReport, place: str) -> None:
         if cuts:
             lost = sum(cut.lost for cut in cuts)
             line("warning", f"{len(cuts)} passages were longer than {whole} and lost {lost} {unit}")
+    for passed in report.skipped:
+        line("warning", f"passed over {passed.path!r}: {passed.reason}")
     for failure in report.failed:
         line("error", f"could not read {failure.path!r}: {failure.reason}")
+    for row in report.failed_rows:
+        line("error", f"could not store {row.where!r} (passage {row.id}): {row.reason}")
+    if report.not_pruned:
+        line("warning", f"nothing was removed: {report.not_pruned}")
+    if report.released:
+        line(
+            "warning",
+            f"{report.released} passages that are gone here stay, because something else ingested has them too",
+        )
 
 
 def show_found(found: Found, *, passages: int) -> None:

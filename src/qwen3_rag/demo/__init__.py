@@ -13,3 +13,6 @@ QUESTIONS = (
     "怎样把长文档切分成段落？",
 )
 """Three questions that use other words than their answers; chosen because reranking visibly helps them."""
+
+EVALUATION = Path(__file__).parent / "questions.jsonl"
+"""Fifty-one questions with the headings that answer them, for `qwen3-rag evaluate`; no model was tuned on them."""

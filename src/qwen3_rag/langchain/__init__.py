@@ -20,6 +20,7 @@ from qwen3_rag.langchain.vectorstores import MilvusStore
 if TYPE_CHECKING:
     from qwen3_rag.langchain.chains import create_rag_chain
     from qwen3_rag.langchain.chat_models import ChatQwen3
+    from qwen3_rag.langchain.deep_search import create_deep_search
 
 __all__ = [
     "ChatQwen3",
@@ -29,6 +30,7 @@ __all__ = [
     "Qwen3Reranker",
     "Qwen3Retriever",
     "cache_prefix",
+    "create_deep_search",
     "create_rag_chain",
 ]
 
@@ -42,4 +44,8 @@ def __getattr__(name: str) -> Any:
         from qwen3_rag.langchain.chains import create_rag_chain
 
         return create_rag_chain
+    if name == "create_deep_search":
+        from qwen3_rag.langchain.deep_search import create_deep_search
+
+        return create_deep_search
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

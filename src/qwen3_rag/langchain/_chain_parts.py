@@ -113,6 +113,15 @@ def _usage(message: AIMessage) -> Usage | None:
     )
 
 
+def unwrapped(llm: Runnable[Any, Any]) -> tuple[Runnable[Any, Any], dict[str, Any]]:
+    """Returns what is inside `bind`, `with_config` or `with_retry`, and the keywords of `bind`."""
+    bound: dict[str, Any] = {}
+    while isinstance(llm, RunnableBindingBase):
+        bound = {**llm.kwargs, **bound}
+        llm = llm.bound
+    return llm, bound
+
+
 def own_policy(llm: Runnable[Any, Any]) -> tuple[ThinkingPolicy | None, dict[str, Any]]:
     """Returns how a model thinks by itself, and what was bound to it.
 
@@ -120,12 +129,9 @@ def own_policy(llm: Runnable[Any, Any]) -> tuple[ThinkingPolicy | None, dict[str
         The policy of a `ChatQwen3`, perhaps inside `bind`, `with_config` or `with_retry`, and `None` for any other model,
         which doesn't take `thinking`, `budget` and `evidence`; and the keywords of `bind`.
     """
-    bound: dict[str, Any] = {}
-    while isinstance(llm, RunnableBindingBase):
-        bound = {**llm.kwargs, **bound}
-        llm = llm.bound
+    inner, bound = unwrapped(llm)
     # Where there is a ChatQwen3 its module is loaded; importing it here would bring openai to those who use another model.
     module = sys.modules.get("qwen3_rag.langchain.chat_models")
-    if module is None or not isinstance(llm, module.ChatQwen3):
+    if module is None or not isinstance(inner, module.ChatQwen3):
         return None, bound
-    return ThinkingPolicy.of(llm.thinking), bound
+    return ThinkingPolicy.of(inner.thinking), bound

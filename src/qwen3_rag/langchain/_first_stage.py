@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -17,12 +17,16 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain._convert import to_document
+from qwen3_rag.langchain._official_store import is_official_milvus, official_arguments
 from qwen3_rag.langchain._search import MilvusSearch
-from qwen3_rag.langchain.embeddings import Qwen3Embeddings, Vector
+from qwen3_rag.langchain._tracing import EmbedQuery, Search, atraced, marked, traced
+from qwen3_rag.langchain.embeddings import Qwen3Embeddings
+from qwen3_rag.milvus import EmbeddedQuery
 from qwen3_rag.retrieval import (
     DEFAULT_K,
     RETRIEVAL_COLLECTION,
     RETRIEVAL_SCORE,
+    Mode,
     asearch_all,
     check_k,
     check_mode,
@@ -33,10 +37,8 @@ from qwen3_rag.retrieval import (
 from qwen3_rag.types import Hit
 
 Source: TypeAlias = VectorStore | RetrieverLike
-EmbeddingKey: TypeAlias = tuple[int, str | None]
-
-_MIN_FETCH = 50
-_FETCH_FACTOR = 4
+EmbeddingKey: TypeAlias = tuple[int, str | None, Mode]
+Found: TypeAlias = Document | tuple[Document, float]
 
 
 class FirstStage(Protocol):
@@ -71,10 +73,11 @@ def first_stage(source: Source, *, k: int | None, instruction: str | None, optio
         return _FromRetriever(source, k, _retriever_options(source, k, options))
     arguments = {**options, "k": k or DEFAULT_K}
     if isinstance(source, MilvusSearch):
-        return _FromMilvus(source, _embedded_under(source, instruction, arguments), arguments)
+        # Where the store's embeddings take no instruction, it is the reranker's alone.
+        return _FromMilvus(source, instruction if isinstance(source.embeddings, Qwen3Embeddings) else None, arguments)
     _refuse_mode(source, options)
-    if _is_official_milvus(source):
-        arguments = _official_arguments(source, instruction, arguments)
+    if is_official_milvus(source):
+        arguments = official_arguments(source, instruction, arguments)
     if instruction is not None and isinstance(source.embeddings, Qwen3Embeddings):
         return _ByVector(source, source.embeddings, instruction, arguments)
     scored = type(source).similarity_search_with_score is not VectorStore.similarity_search_with_score
@@ -110,27 +113,48 @@ class _FromMilvus:
 
     Attributes:
         store: The store.
-        instruction: Query instruction for the embedding.
+        instruction: Query instruction for the embedding; where nothing is embedded, it is the reranker's alone.
         arguments: Further ones of `MilvusSearch.hits`.
+        embedded: The question, if it was embedded for several stores at once.
     """
 
     store: MilvusSearch
     instruction: str | None
     arguments: Mapping[str, Any]
+    embedded: EmbeddedQuery | None = None
 
-    def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:  # noqa: ARG002 - a store has no callbacks
-        return [_from_hit(hit) for hit in self.store.hits(query, instruction=self.instruction, **self.arguments)]
-
-    async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:  # noqa: ARG002
-        found = await self.store.ahits(query, instruction=self.instruction, **self.arguments)
+    def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:
+        asked = {**self.arguments, "instruction": self._under(), "embedded": self.embedded}
+        found = self.store.hits(query, callbacks=callbacks, **asked)
         return [_from_hit(hit) for hit in found]
 
+    async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:
+        asked = {**self.arguments, "instruction": await asyncio.to_thread(self._under), "embedded": self.embedded}
+        found = await self.store.ahits(query, callbacks=callbacks, **asked)
+        return [_from_hit(hit) for hit in found]
+
+    def embed(self, query: str, callbacks: Callbacks) -> EmbeddedQuery:
+        return self.store.embed_question(query, mode=self.mode, instruction=self.instruction, callbacks=callbacks)
+
+    async def aembed(self, query: str, callbacks: Callbacks) -> EmbeddedQuery:
+        return await self.store.aembed_question(
+            query, mode=self.mode, instruction=self.instruction, callbacks=callbacks
+        )
+
     @property
-    def embedding_key(self) -> EmbeddingKey | None:
-        """Stages with the same key search with the same vector; `None` if there is none to search with."""
-        if self.arguments.get("mode") == "sparse":
-            return None
-        return id(self.store.embeddings), self.instruction
+    def mode(self) -> Mode:
+        mode: Mode = self.arguments.get("mode", "dense")
+        return mode
+
+    @property
+    def embedding_key(self) -> EmbeddingKey:
+        """Stages with the same key search with the same question."""
+        return id(self.store.embeddings), self.instruction, self.mode
+
+    def _under(self) -> str | None:
+        """The instruction, if anything is embedded."""
+        acts = self.instruction is not None and (self.mode != "sparse" or self.store.takes_sparse())
+        return self.instruction if acts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +165,13 @@ class _ByText:
     method: str
     arguments: Mapping[str, Any]
 
-    def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:  # noqa: ARG002 - a store has no callbacks
-        return _annotated(getattr(self.store, self.method)(query, **self.arguments))
+    def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:
+        search = partial(getattr(self.store, self.method), query, **self.arguments)
+        return _annotated(traced(_told(self.store, query, self.arguments), callbacks, search))
 
-    async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:  # noqa: ARG002
-        return _annotated(await getattr(self.store, f"a{self.method}")(query, **self.arguments))
+    async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:
+        search = partial(getattr(self.store, f"a{self.method}"), query, **self.arguments)
+        return _annotated(await atraced(_told(self.store, query, self.arguments), callbacks, search))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +183,17 @@ class _ByVector:
     instruction: str
     arguments: Mapping[str, Any]
 
-    def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:  # noqa: ARG002
-        vector = self.embeddings.embed_query(query, instruction=self.instruction)
-        return self.store.similarity_search_by_vector(vector, **self.arguments)
+    def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:
+        embed = partial(self.embeddings.embed_query, query, instruction=self.instruction)
+        vector = traced(EmbedQuery(self.embeddings, query, self.instruction), callbacks, embed)
+        search = partial(self.store.similarity_search_by_vector, vector, **self.arguments)
+        return traced(_told(self.store, query, self.arguments), callbacks, search)
 
-    async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:  # noqa: ARG002
-        vector = await self.embeddings.aembed_query(query, instruction=self.instruction)
-        return await self.store.asimilarity_search_by_vector(vector, **self.arguments)
+    async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:
+        embed = partial(self.embeddings.aembed_query, query, instruction=self.instruction)
+        vector = await atraced(EmbedQuery(self.embeddings, query, self.instruction), callbacks, embed)
+        search = partial(self.store.asimilarity_search_by_vector, vector, **self.arguments)
+        return await atraced(_told(self.store, query, self.arguments), callbacks, search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,39 +214,43 @@ class _FromRetriever:
 
 @dataclass(frozen=True, slots=True)
 class _FromMany:
-    """Asks all sources at once. Stores with the same embeddings get one vector."""
+    """Asks all sources at once. Stores with the same embeddings get a question that is embedded once."""
 
     stages: Mapping[str, FirstStage]
 
     def fetch(self, query: str, callbacks: Callbacks) -> list[Document]:
-        vectors = {key: s.store.query_vector(query, s.instruction) for key, s in self._embedding().items()}
-        stages = self._given(vectors)
-        return _labelled(search_all({name: partial(s.fetch, query, callbacks) for name, s in stages.items()}))
+        askers = {key: _asker(group) for key, group in self._groups().items()}
+        stages = self._given({key: asker.embed(query, callbacks) for key, asker in askers.items()})
+        return _labelled(
+            search_all({name: partial(s.fetch, query, _of(name, callbacks)) for name, s in stages.items()})
+        )
 
     async def afetch(self, query: str, callbacks: Callbacks) -> list[Document]:
-        vectors = {key: await s.store.aquery_vector(query, s.instruction) for key, s in self._embedding().items()}
-        stages = self._given(vectors)
-        return _labelled(await asearch_all({name: partial(s.afetch, query, callbacks) for name, s in stages.items()}))
+        askers = {key: await asyncio.to_thread(_asker, group) for key, group in self._groups().items()}
+        stages = self._given({key: await asker.aembed(query, callbacks) for key, asker in askers.items()})
+        searches = {name: partial(s.afetch, query, _of(name, callbacks)) for name, s in stages.items()}
+        return _labelled(await asearch_all(searches))
 
-    def _embedding(self) -> dict[EmbeddingKey, _FromMilvus]:
-        """One stage for each vector that is needed."""
-        stages = (stage for stage in self.stages.values() if isinstance(stage, _FromMilvus))
-        return {stage.embedding_key: stage for stage in stages if stage.embedding_key is not None}
+    def _groups(self) -> dict[EmbeddingKey, list[_FromMilvus]]:
+        """The stages that search with the same question."""
+        groups: dict[EmbeddingKey, list[_FromMilvus]] = {}
+        for stage in self.stages.values():
+            if isinstance(stage, _FromMilvus):
+                groups.setdefault(stage.embedding_key, []).append(stage)
+        return groups
 
-    def _given(self, vectors: Mapping[EmbeddingKey, Vector]) -> dict[str, FirstStage]:
-        """The stages, with their vectors."""
+    def _given(self, questions: Mapping[EmbeddingKey, EmbeddedQuery]) -> dict[str, FirstStage]:
+        """The stages, with their questions."""
         return {
-            name: replace(stage, arguments={**stage.arguments, "vector": vectors[stage.embedding_key]})
-            if isinstance(stage, _FromMilvus) and stage.embedding_key is not None
-            else stage
+            name: replace(stage, embedded=questions[stage.embedding_key]) if isinstance(stage, _FromMilvus) else stage
             for name, stage in self.stages.items()
         }
 
 
-def _embedded_under(store: MilvusSearch, instruction: str | None, arguments: Mapping[str, Any]) -> str | None:
-    """The instruction that reaches the query's embedding; where there is none, it is the reranker's alone."""
-    takes = isinstance(store.embeddings, Qwen3Embeddings) and arguments.get("mode") != "sparse"
-    return instruction if takes else None
+def _asker(group: Sequence[_FromMilvus]) -> _FromMilvus:
+    """The stage that embeds for all: one that needs a sparse vector too, if there is such."""
+    sparse = (stage for stage in group if stage.mode != "dense" and stage.store.takes_sparse())
+    return next(sparse, group[0])
 
 
 def _retriever_options(source: RetrieverLike, k: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,31 +277,17 @@ def _refuse_mode(store: VectorStore, options: Mapping[str, Any]) -> None:
         )
 
 
-def _is_official_milvus(store: VectorStore) -> bool:
-    module = sys.modules.get("langchain_milvus")  # a store of that kind can't be there before its module is
-    return module is not None and isinstance(store, module.Milvus)
+def _told(store: VectorStore, query: str, arguments: Mapping[str, Any]) -> Search[Iterable[Found]]:
+    """What callbacks are told of a search in a store that is not ours."""
+    return Search(query, _annotated, {"store": type(store).__name__, "k": arguments["k"]})
 
 
-def _official_arguments(store: Any, instruction: str | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What `langchain_milvus.Milvus` needs to be told so that it neither ignores nor forgets anything."""
-    if "filter" in arguments:
-        raise ConfigurationError(
-            "langchain_milvus.Milvus ignores filter in a hybrid search: give it as "
-            "expr=qwen3_rag.milvus.compile_filter(…), or use a MilvusStore"
-        )
-    if len(store.vector_fields) == 1:
-        return dict(arguments)
-    if instruction is not None and isinstance(store.embeddings, Qwen3Embeddings):
-        raise ConfigurationError(
-            f"instruction={instruction!r} can't reach the embedding of a hybrid search of langchain_milvus.Milvus: give it "
-            "to Qwen3Embeddings and to Qwen3Reranker"
-        )
-    # By itself it fuses the 4 best of each leg, and by a weighted sum of numbers that don't compare.
-    ranker = {} if "reranker" in arguments or "ranker_type" in arguments else {"ranker_type": "rrf"}
-    return {"fetch_k": max(_MIN_FETCH, _FETCH_FACTOR * arguments["k"]), **ranker, **arguments}
+def _of(name: str, callbacks: Callbacks) -> Callbacks:
+    """Callbacks that are told which one of several sources is searched."""
+    return marked(callbacks, {RETRIEVAL_COLLECTION: name})
 
 
-def _annotated(found: Iterable[Document | tuple[Document, float]]) -> list[Document]:
+def _annotated(found: Iterable[Found]) -> list[Document]:
     return [item if isinstance(item, Document) else _with(item[0], {RETRIEVAL_SCORE: float(item[1])}) for item in found]
 
 

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
+from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain._convert import diverse, refuse, relevance, scored, to_document
-from qwen3_rag.langchain.embeddings import Qwen3Embeddings, Vector
-from qwen3_rag.milvus import Filter, MilvusCollection
+from qwen3_rag.langchain._questions import MilvusQuestions
+from qwen3_rag.langchain._tracing import Search, atraced, traced
+from qwen3_rag.langchain.embeddings import Vector
+from qwen3_rag.milvus import EmbeddedQuery, Filter
 from qwen3_rag.retrieval import Mode, check_mode
 from qwen3_rag.types import Hit
 
@@ -22,16 +24,8 @@ AnyFilter: TypeAlias = Filter | Mapping[str, Any]
 Scored = tuple[Document, float]
 
 
-class MilvusSearch(VectorStore):
-    """Embeds the query and searches the collection.
-
-    Attributes:
-        _embedding: What embeds queries.
-        _collection: Where to search.
-    """
-
-    _embedding: Embeddings
-    _collection: MilvusCollection
+class MilvusSearch(MilvusQuestions):
+    """Embeds the query and searches the collection."""
 
     def hits(
         self,
@@ -42,7 +36,8 @@ class MilvusSearch(VectorStore):
         weights: tuple[float, float] | None = None,
         filter: AnyFilter | None = None,
         instruction: str | None = None,
-        vector: Sequence[float] | None = None,
+        embedded: EmbeddedQuery | None = None,
+        callbacks: Callbacks = None,
         **kwargs: Any,
     ) -> list[Hit]:
         """Searches, and returns what LangChain's documents have no place for: `FusedHit`s, if the search is hybrid.
@@ -50,11 +45,13 @@ class MilvusSearch(VectorStore):
         Args:
             query: The question.
             k: How many at most.
-            mode: `"dense"` by vector, `"sparse"` by words (BM25), `"hybrid"` by both, fused.
+            mode: `"dense"` by vector; `"sparse"` by words (BM25), or by the model's sparse vectors where the collection has
+                those; `"hybrid"` by both, fused.
             weights: Of the dense and of the sparse leg of a hybrid search; `None` is reciprocal rank fusion.
             filter: Only documents whose metadata match.
             instruction: Query instruction for this call; only with `Qwen3Embeddings`.
-            vector: The question's vector, if it is known already.
+            embedded: What `embed_question` returned for the question and the mode, if it was asked already.
+            callbacks: Told about the embedding and the search, a run each.
             **kwargs: None: anything here raises.
 
         Returns:
@@ -62,13 +59,15 @@ class MilvusSearch(VectorStore):
 
         Raises:
             ConfigurationError: If an argument can't work, or nothing would act on it.
-            CollectionError: If the collection was written by another model, or has no full text to search by words.
+            CollectionError: If the collection was written by another model, or has no sparse leg to search.
         """
         refuse(kwargs)
-        _check_mode(mode, weights, instruction)
-        if vector is None and mode != "sparse":
-            vector = self.query_vector(query, instruction)
-        return self._ask(query, vector, k, mode=mode, weights=weights, filter=filter)
+        _check_mode(mode, weights)
+        if embedded is None:
+            self._check_instruction(mode, instruction)
+            embedded = self.embed_question(query, mode=mode, instruction=instruction, callbacks=callbacks)
+        ask = partial(self._ask, embedded, k, mode=mode, weights=weights, filter=filter)
+        return traced(self._told(query, mode, k), callbacks, ask)
 
     async def ahits(
         self,
@@ -79,27 +78,18 @@ class MilvusSearch(VectorStore):
         weights: tuple[float, float] | None = None,
         filter: AnyFilter | None = None,
         instruction: str | None = None,
-        vector: Sequence[float] | None = None,
+        embedded: EmbeddedQuery | None = None,
+        callbacks: Callbacks = None,
         **kwargs: Any,
     ) -> list[Hit]:
         """Async twin of `hits`."""
         refuse(kwargs)
-        _check_mode(mode, weights, instruction)
-        if vector is None and mode != "sparse":
-            vector = await self.aquery_vector(query, instruction)
-        return await asyncio.to_thread(self._ask, query, vector, k, mode=mode, weights=weights, filter=filter)
-
-    def query_vector(self, query: str, instruction: str | None = None) -> Vector:
-        """Embeds a question, after comparing the model with the collection's contract."""
-        options = self._query_options(instruction)
-        self._verify()
-        return self._embedding.embed_query(query, **options)
-
-    async def aquery_vector(self, query: str, instruction: str | None = None) -> Vector:
-        """Async twin of `query_vector`."""
-        options = self._query_options(instruction)
-        await asyncio.to_thread(self._verify)
-        return await self._embedding.aembed_query(query, **options)
+        _check_mode(mode, weights)
+        if embedded is None:
+            await asyncio.to_thread(self._check_instruction, mode, instruction)
+            embedded = await self.aembed_question(query, mode=mode, instruction=instruction, callbacks=callbacks)
+        ask = partial(asyncio.to_thread, self._ask, embedded, k, mode=mode, weights=weights, filter=filter)
+        return await atraced(self._told(query, mode, k), callbacks, ask)
 
     def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[Scored]:
         """Returns the best documents with their scores.
@@ -110,8 +100,8 @@ class MilvusSearch(VectorStore):
             **kwargs: `mode`, `weights`, `filter` and `instruction`, as for `hits`; anything else raises.
 
         Returns:
-            The best first, with cosine or inner product, BM25's number (comparable within one answer only), or the
-            fused score between 0 and 1; larger is better.
+            The best first, with cosine or inner product, the number of the sparse leg (BM25's is comparable within
+            one answer only), or the fused score between 0 and 1; larger is better.
         """
         return scored(self.hits(query, k, **kwargs))
 
@@ -223,51 +213,42 @@ class MilvusSearch(VectorStore):
 
     def _ask(
         self,
-        query: str,
-        vector: Sequence[float] | None,
+        question: EmbeddedQuery,
         k: int,
         *,
         mode: Mode,
         weights: tuple[float, float] | None,
         filter: AnyFilter | None,
     ) -> list[Hit]:
-        if mode == "sparse" or vector is None:
-            return self._collection.search_text(query, k, filter=filter)
-        self._verify()
+        # A question that was embedded for several collections at once may have a sparse vector where BM25 wants the text.
+        sparse = question.sparse_query if mode != "dense" and self.takes_sparse() else question.text
+        if question.dense is not None or not isinstance(sparse, str):
+            self._verify()
+        if mode == "sparse":
+            return self._collection.search_sparse(sparse, k, filter=filter)
+        if question.dense is None:
+            raise ConfigurationError(f"embedded has no dense vector, which mode={mode!r} searches by")
         if mode == "dense":
-            return self._collection.search(vector, k, filter=filter)
-        return [*self._collection.hybrid_search(vector, query, k, weights=weights, filter=filter)]
+            return self._collection.search(question.dense, k, filter=filter)
+        return [*self._collection.hybrid_search(question.dense, sparse, k, weights=weights, filter=filter)]
 
-    def _verify(self) -> None:
-        """Compares the collection's contract with the model, where the model is one that says its name."""
-        if isinstance(self._embedding, Qwen3Embeddings):
-            self._collection.verify(self._embedding.embedder, dimensions=self._embedding.dimensions)
-
-    def _query_options(self, instruction: str | None) -> dict[str, Any]:
-        if instruction is None:
-            return {}
-        if not isinstance(self._embedding, Qwen3Embeddings):
-            raise ConfigurationError(
-                f"{type(self._embedding).__name__} takes no instruction, got {instruction!r}: use Qwen3Embeddings"
-            )
-        return {"instruction": instruction}
+    def _told(self, query: str, mode: Mode, k: int) -> Search[list[Hit]]:
+        """What callbacks are told of a search."""
+        metadata = {"collection": self._collection.name, "mode": mode, "k": k}
+        return Search(query, lambda hits: [to_document(hit.passage) for hit in hits], metadata)
 
 
-def _check_mode(mode: Mode, weights: tuple[float, float] | None, instruction: str | None) -> None:
+def _check_mode(mode: Mode, weights: tuple[float, float] | None) -> None:
     check_mode(mode)
     if weights is not None and mode != "hybrid":
         raise ConfigurationError(f"weights={weights!r} would be ignored with mode={mode!r}: they weigh a hybrid search")
-    if instruction is not None and mode == "sparse":
-        raise ConfigurationError(
-            f"instruction={instruction!r} would be ignored with mode='sparse', which embeds nothing"
-        )
 
 
 def _relevance_of(mode: Mode) -> Callable[[float], float]:
     """How a score of a search becomes LangChain's relevance between 0 and 1."""
     if check_mode(mode) == "sparse":
         raise ConfigurationError(
-            "BM25's numbers have no upper end, so they are no relevance between 0 and 1: use mode='hybrid', or take them "
-            "as they are from similarity_search_with_score"
+            "the numbers of a sparse leg, such as BM25's, have no upper end, so they are no relevance between 0 and 1: use "
+            "mode='hybrid', or take them as they are from similarity_search_with_score"
         )
     return relevance if mode == "dense" else float

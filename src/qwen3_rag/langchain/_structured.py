@@ -140,7 +140,8 @@ class _Repairing:
         return self._repaired(said, await self.second.ainvoke(self._task(prompt, said, error), config))
 
     def _task(self, prompt: LanguageModelInput, said: AIMessage, error: Exception) -> list[dict[str, Any]]:
-        _logger.warning("the structured answer can't be read (%s): a call without thinking repairs it", error)
+        kind = type(error.__cause__ or error).__name__  # its message quotes the answer
+        _logger.warning("the structured answer can't be read (%s): a call without thinking repairs it", kind)
         calls = [json.dumps(call["args"], ensure_ascii=False) for call in said.tool_calls]
         broken = [call["args"] or "" for call in said.invalid_tool_calls]
         answer = "\n".join(filter(None, [said.text, *calls, *broken]))

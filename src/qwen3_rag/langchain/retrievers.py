@@ -10,13 +10,17 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import run_in_executor
+from langchain_core.tools import BaseTool
 from langchain_core.vectorstores import VectorStore
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.langchain._candidates import CandidateRetriever
 from qwen3_rag.langchain._first_stage import FirstStage, Source, first_stage, first_stage_of_many, tracing_params
 from qwen3_rag.langchain.embeddings import as_embeddings
 from qwen3_rag.langchain.rerankers import Qwen3Reranker, RerankOptions
+from qwen3_rag.langchain.tools import search_tool
 from qwen3_rag.langchain.vectorstores import CollectionOptions, MilvusStore, split_options
 from qwen3_rag.milvus import MilvusCollection
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
@@ -37,8 +41,9 @@ class Qwen3Retriever(BaseRetriever):
     Documents come back as copies; their metadata gain `relevance_score` (P(yes)), `retrieval_score` (the source's own
     number, where it gives one) and `retrieval_rank` (the position before, from 1); after a hybrid search of a
     `MilvusStore` also `dense_rank`, `dense_score`, `sparse_rank` and `sparse_score`, and from one of several sources its
-    name as `retrieval_collection`. Reranking is a run of its own in traces. Every setting can be given per call, as an
-    argument of `invoke`, or in its `config` after LangChain's `configurable_fields`.
+    name as `retrieval_collection`. In traces the embedding (`embed_query`), the search of each source (`search`) and the
+    reranking (`Qwen3Rerank`) are runs of their own. Every setting can be given per call, as an argument of `invoke`, or in
+    its `config` after LangChain's `configurable_fields`.
 
     Example:
         ```python
@@ -58,8 +63,8 @@ class Qwen3Retriever(BaseRetriever):
             is searched as one: `k` candidates of each, one reranking of all.
         reranker: A `Qwen3Reranker`, or whatever its first argument can be.
         k: How many candidates are reranked. `None` is 10 from a vector store and all that a retriever returns.
-        mode: How a `MilvusStore` is searched: `"dense"` by vector, `"sparse"` by words (BM25), `"hybrid"` by both. `None`
-            is dense.
+        mode: How a `MilvusStore` is searched: `"dense"` by vector, `"sparse"` by words (BM25, or the model's sparse
+            vectors), `"hybrid"` by both. `None` is dense.
         collections: Which of several sources may be searched, by name; `None` is all. A call can narrow that further.
         top_n: How many documents come back at most; `None` is the reranker's own, 3 if nothing else was said.
         score_threshold: Lowest P(yes) that comes back; `None` is the reranker's own.
@@ -240,6 +245,41 @@ class Qwen3Retriever(BaseRetriever):
         await store.aadd_documents(list(documents))
         await run_in_executor(None, store.collection.flush)
         return retriever
+
+    @override
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """Returns a tool for an agent: it reads out the passages, and its artifact is the documents.
+
+        Args:
+            args_schema: What the model may give: `query`, and whatever else goes to `invoke` (`k`, `mode`, …). By default
+                the query alone.
+            name: What the model calls it; the retriever's own name or `search_documents` by default.
+            description: What the model is told of it. Say what the documents are about.
+            arg_types: The arguments and their types instead of `args_schema`.
+
+        Raises:
+            ConfigurationError: If the arguments have no `query`, or both ways to give them are used.
+        """
+        return search_tool(self, args_schema, name=name, description=description, arg_types=arg_types)
+
+    def stages(self, **options: Any) -> tuple[CandidateRetriever, Qwen3Reranker]:
+        """Returns the two halves of this retriever, for those who rerank the candidates of several questions together.
+
+        Args:
+            **options: What `invoke` takes.
+
+        Raises:
+            ConfigurationError: If a value can't work.
+        """
+        stage, reranker = self._plan(options)
+        return CandidateRetriever(stage=stage, traced=tracing_params(self.source)), reranker
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any

@@ -16,7 +16,7 @@ from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain._convert import batches, refuse, to_document, to_passages
 from qwen3_rag.langchain._search import AnyFilter, MilvusSearch
 from qwen3_rag.langchain.embeddings import Qwen3Embeddings, as_embeddings
-from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.milvus import MilvusCollection, aembed_passages, embed_passages
 
 
 class CollectionOptions(TypedDict, total=False):
@@ -28,7 +28,7 @@ class CollectionOptions(TypedDict, total=False):
     metric: Literal["COSINE", "IP"]
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
     index: Mapping[str, Any] | None
-    full_text: bool | None
+    sparse: Literal["auto", "bm25", "model"] | None
     check_model: bool
     timeout: float | None
 
@@ -41,17 +41,20 @@ class MilvusStore(MilvusSearch):
     mapping such as `{"source": "faq", "year": {"$gte": 2024}}` or a `qwen3_rag.milvus.Filter`; what can't be expressed
     raises, and so does every argument that is not known.
 
-    Every search takes `mode`: `"dense"`, `"sparse"` (BM25 over the words, in any language) or `"hybrid"`. A new
-    collection remembers the model of `Qwen3Embeddings`, and refuses another one later.
+    Every search takes `mode`: `"dense"`, `"sparse"` (BM25 over the words, in any language) or `"hybrid"`. With
+    `sparse="model"` the sparse leg of a new collection holds the sparse vectors that the model makes instead, in the same
+    request as the dense ones; DashScope's `text-embedding-v4` makes such. A new collection remembers the model of
+    `Qwen3Embeddings`, and refuses another one later.
 
     Args:
         embedding: LangChain embeddings, or whatever the first argument of `Qwen3Embeddings` can be.
         collection: Name of the collection, or a `qwen3_rag.milvus.MilvusCollection` as it is.
-        **options: Passed to `MilvusCollection`: `uri`, `token`, `db_name`, `metric`, `consistency`, `index`, `full_text`,
+        **options: Passed to `MilvusCollection`: `uri`, `token`, `db_name`, `metric`, `consistency`, `index`, `sparse`,
             `check_model`, `timeout`.
 
     Raises:
-        ConfigurationError: If an argument has a value that cannot work.
+        ConfigurationError: If an argument has a value that cannot work, or `sparse="model"` meets embeddings that make no
+            sparse vectors.
 
     Example:
         ```python
@@ -72,6 +75,8 @@ class MilvusStore(MilvusSearch):
     ) -> None:
         self._embedding = as_embeddings(embedding)
         self._collection = _open(collection, options)
+        if self._collection.sparse == "model":
+            self._sparse_model()
 
     def __repr__(self) -> str:
         return f"MilvusStore(collection={self._collection.name!r}, uri={str(self._collection.uri)!r})"
@@ -170,8 +175,7 @@ class MilvusStore(MilvusSearch):
         if passages:
             self._verify()
         for batch in batches(passages, batch_size):
-            vectors = self._embedding.embed_documents([p.text for p in batch])
-            self._collection.upsert(batch, vectors, **self._writer())
+            self._collection.upsert(batch, **self._embedded([p.text for p in batch]), **self._writer())
         return chosen
 
     async def aadd_texts(
@@ -189,8 +193,7 @@ class MilvusStore(MilvusSearch):
         if passages:
             await asyncio.to_thread(self._verify)
         for batch in batches(passages, batch_size):
-            vectors = await self._embedding.aembed_documents([p.text for p in batch])
-            await self._collection.aupsert(batch, vectors, **self._writer())
+            await self._collection.aupsert(batch, **await self._aembedded([p.text for p in batch]), **self._writer())
         return chosen
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -227,6 +230,21 @@ class MilvusStore(MilvusSearch):
         refuse(kwargs)
         await self._collection.adelete(ids=ids, filter=filter)
         return True
+
+    def _embedded(self, texts: list[str]) -> dict[str, Any]:
+        """The vectors of `MilvusCollection.upsert`; the sparse ones come in the same request."""
+        if not self.takes_sparse():
+            return {"vectors": self._embedding.embed_documents(texts)}
+        model = self._sparse_model()
+        found = embed_passages(self._collection, model.embedder, texts, dimensions=model.dimensions)
+        return {"vectors": found.vectors, "sparse": found.sparse}
+
+    async def _aembedded(self, texts: list[str]) -> dict[str, Any]:
+        if not await asyncio.to_thread(self.takes_sparse):
+            return {"vectors": await self._embedding.aembed_documents(texts)}
+        model = self._sparse_model()
+        found = await aembed_passages(self._collection, model.embedder, texts, dimensions=model.dimensions)
+        return {"vectors": found.vectors, "sparse": found.sparse}
 
     def _writer(self) -> dict[str, Any]:
         """What goes into the contract of a new collection."""

@@ -97,8 +97,8 @@ def check_model(llm: Any, options: AnswerOptions) -> None:
         )
 
 
-def for_condensing(llm: LLM, options: AnswerOptions) -> dict[str, Any]:
-    """Keywords of the call that rewrites a question."""
+def for_planning(llm: LLM, options: AnswerOptions) -> dict[str, Any]:
+    """Keywords of a call that plans, such as rewriting a question: it never thinks."""
     if own_policy(llm) is None:
         return {}
     return {"thinking": False} if options.budget is None else {"thinking": False, "budget": options.budget}

@@ -12,7 +12,7 @@ from llama_index.core.llms import LLM
 from qwen3_rag.answering import AnswerOptions, AnswerTurn, Piece
 from qwen3_rag.llama_index._engine_parts import (
     for_answering,
-    for_condensing,
+    for_planning,
     read_delta,
     read_told,
     read_whole,
@@ -27,7 +27,7 @@ def condense(llm: LLM, options: AnswerOptions, turn: AnswerTurn) -> None:
     """Rewrites the question of a turn, if there is a conversation."""
     if messages := turn.condensing():
         with turn.stage("condense"):
-            response = llm.chat(to_messages(messages), **for_condensing(llm, options))
+            response = llm.chat(to_messages(messages), **for_planning(llm, options))
             turn.condensed(read_whole(response)[1], read_told(response))
 
 
@@ -36,7 +36,7 @@ async def acondense(llm: LLM, options: AnswerOptions, turn: AnswerTurn) -> None:
     """Async twin of `condense`."""
     if messages := turn.condensing():
         with turn.stage("condense"):
-            response = await llm.achat(to_messages(messages), **for_condensing(llm, options))
+            response = await llm.achat(to_messages(messages), **for_planning(llm, options))
             turn.condensed(read_whole(response)[1], read_told(response))
 
 

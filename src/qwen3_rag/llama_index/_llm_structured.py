@@ -76,7 +76,8 @@ class _Wanted(Generic[Model]):
         said = error.said if isinstance(error, _UnreadableError) else _said(error.partial)
         if not said:
             raise self._failed(error) from error
-        _logger.warning("the structured answer can't be read (%s): a second call without thinking repairs it", error)
+        kind = type(error.__cause__ or error).__name__  # its message quotes the answer
+        _logger.warning("the structured answer can't be read (%s): a second call without thinking repairs it", kind)
         question = "\n".join(message.content or "" for message in self.messages)
         wire = formatting_messages(question, said, _response_format(self.output_cls))
         return [ChatMessage(role=one["role"], content=one["content"]) for one in wire]

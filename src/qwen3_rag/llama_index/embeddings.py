@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
+import llama_index.core.instrumentation as instrument
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
@@ -18,11 +19,15 @@ from llama_index.core.storage.kvstore.types import BaseKVStore
 from qwen3_rag.backends import SECRET_OPTIONS, load_embedder
 from qwen3_rag.cache import CachedEmbedder
 from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.llama_index._tracing import told_sparse
+from qwen3_rag.milvus import as_sparse_embedder
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL
 from qwen3_rag.prompts import check_instruction
-from qwen3_rag.types import Embedder, EmbeddingResult
+from qwen3_rag.types import Embedder, EmbeddingResult, SparseEmbedder, SparseVector
 
 Vector = list[float]
+
+dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]
 
 CACHE_COLLECTION = "qwen3_rag_embeddings"
 """Collection of the key-value store. Not LlamaIndex's own `embeddings`, whose keys are bare texts."""
@@ -185,6 +190,29 @@ class Qwen3Embedding(BaseEmbedding):
         model = self if instruction is None else self.with_instruction(instruction)
         vector: Vector = await _aget_query_embedding(model, query)
         return vector
+
+    @dispatcher.span
+    def sparse_texts(self, texts: Sequence[str]) -> tuple[SparseVector, ...]:
+        """Makes the sparse vectors of passages, one for each, which LlamaIndex has no method for.
+
+        Raises:
+            ConfigurationError: If the model makes none, as most don't; DashScope's `text-embedding-v4` does.
+        """
+        embed = partial(self._sparse().hybrid_documents, texts, dimensions=self.dimensions, output="sparse")
+        return told_sparse(self.to_payload(), texts, embed)
+
+    @dispatcher.span
+    def sparse_query(self, query: str) -> SparseVector:
+        """Makes the sparse vector of a question. Raises as `sparse_texts`."""
+        options: Any = {"instruction": self.instruction, "dimensions": self.dimensions}
+        embed = partial(self._sparse().hybrid_queries, [query], output="sparse", **options)
+        return told_sparse(self.to_payload(), [query], embed)[0]
+
+    def _sparse(self) -> SparseEmbedder:
+        embedder = as_sparse_embedder(self._embedder)
+        if self.rate_limiter is not None:
+            self.rate_limiter.acquire()
+        return embedder
 
     def _get_query_embedding(self, query: str) -> Vector:
         result = self._embedder.embed_queries([query], instruction=self.instruction, dimensions=self.dimensions)

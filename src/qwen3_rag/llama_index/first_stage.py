@@ -29,6 +29,7 @@ from qwen3_rag.retrieval import (
     interleave,
     search_all,
 )
+from qwen3_rag.types import SparseVector
 
 Source: TypeAlias = BaseRetriever | BaseIndex[Any]
 
@@ -110,40 +111,62 @@ def first_stage_of_many(sources: Mapping[str, Source], options: Options) -> Firs
 
 @dataclass(frozen=True, slots=True)
 class _One:
-    """Asks one source."""
+    """Asks one source.
+
+    Attributes:
+        source: What to ask.
+        options: How.
+        sparse: The question's sparse vector, if it was made for several sources at once.
+    """
 
     source: Source
     options: Options
+    sparse: SparseVector | None = None
 
     def fetch(self, bundle: QueryBundle) -> list[NodeWithScore]:
         self.verify()
-        return self._retriever().retrieve(_private(bundle))[: self.options.k]
+        return self._retriever(self.sparse_vector(bundle)).retrieve(_private(bundle))[: self.options.k]
 
     async def afetch(self, bundle: QueryBundle) -> list[NodeWithScore]:
         await asyncio.to_thread(self.verify)
-        found = await self._retriever().aretrieve(_private(bundle))
+        sparse = await asyncio.to_thread(self.sparse_vector, bundle)
+        found = await self._retriever(sparse).aretrieve(_private(bundle))
         return found[: self.options.k]
 
     def own_model(self) -> BaseEmbedding | None:
-        """What embeds the question as it was made; `None` if nothing does, or the source keeps it to itself."""
-        if not isinstance(self.source, VectorStoreIndex) or self.options.mode == "sparse":
-            return None
+        """What embeds the question as it was made; `None` if the source keeps it to itself."""
         # LlamaIndex has no public way to ask an index for its model.
-        return getattr(self.source, "_embed_model", None)
+        return getattr(self.source, "_embed_model", None) if isinstance(self.source, VectorStoreIndex) else None
 
     def query_model(self) -> BaseEmbedding | None:
         """What embeds the question under the instruction."""
         model, instruction = self.own_model(), self.options.instruction
         return model.with_instruction(instruction) if instruction and isinstance(model, Qwen3Embedding) else model
 
+    def takes_sparse(self) -> bool:
+        """Whether the question needs a sparse vector; opens the collection to find out."""
+        return (
+            self.options.mode not in (None, "dense") and (store := self._store()) is not None and store.takes_sparse()
+        )
+
+    def sparse_vector(self, bundle: QueryBundle) -> SparseVector | None:
+        """The sparse vector of the question, where there is need of one; a request of its own."""
+        store, model = self._store(), self.query_model()
+        if self.sparse is not None or store is None or model is None or not self.takes_sparse():
+            return self.sparse
+        return store.with_model(model).sparse_query(bundle.query_str)
+
     def verify(self) -> None:
         """Compares the model with the contract of the collection, for an index that was made by hand."""
-        store = self.source.vector_store if isinstance(self.source, VectorStoreIndex) else None
-        model = self.own_model()
-        if isinstance(store, MilvusStore) and model is not None:
+        store, model = self._store(), self.own_model()
+        if store is not None and model is not None and (self.options.mode != "sparse" or store.takes_sparse()):
             store.with_model(model).verify()
 
-    def _retriever(self) -> BaseRetriever:
+    def _store(self) -> MilvusStore | None:
+        store = self.source.vector_store if isinstance(self.source, VectorStoreIndex) else None
+        return store if isinstance(store, MilvusStore) else None
+
+    def _retriever(self, sparse: SparseVector | None) -> BaseRetriever:
         if isinstance(self.source, BaseRetriever):
             return self.source
         if not isinstance(self.source, VectorStoreIndex):
@@ -154,34 +177,35 @@ class _One:
             alpha=self.options.alpha,
             filters=self.options.filters,
             embed_model=self.query_model(),
+            vector_store_kwargs={} if sparse is None else {"sparse_vector": sparse},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Many:
-    """Asks all sources at once. Indexes over the same model get one vector."""
+    """Asks all sources at once. Indexes over the same model get one vector, and one sparse vector."""
 
     stages: Mapping[str, _One]
 
     def fetch(self, bundle: QueryBundle) -> list[NodeWithScore]:
         texts = bundle.embedding_strs
         vectors = {key: model.get_agg_embedding_from_queries(texts) for key, model in self._models(bundle).items()}
-        given = self._given(bundle, vectors)
-        return _labelled(search_all({name: partial(s.fetch, given[name]) for name, s in self.stages.items()}))
+        given, stages = self._given(bundle, vectors), self._with_sparse(bundle)
+        return _labelled(search_all({name: partial(s.fetch, given[name]) for name, s in stages.items()}))
 
     async def afetch(self, bundle: QueryBundle) -> list[NodeWithScore]:
         texts = bundle.embedding_strs
         vectors = {
             key: await model.aget_agg_embedding_from_queries(texts) for key, model in self._models(bundle).items()
         }
-        given = self._given(bundle, vectors)
-        return _labelled(await asearch_all({name: partial(s.afetch, given[name]) for name, s in self.stages.items()}))
+        given, stages = self._given(bundle, vectors), await asyncio.to_thread(self._with_sparse, bundle)
+        return _labelled(await asearch_all({name: partial(s.afetch, given[name]) for name, s in stages.items()}))
 
     def _models(self, bundle: QueryBundle) -> dict[int, BaseEmbedding]:
         """The models to embed the question with, unless it has a vector already or there is nothing to embed."""
         if bundle.embedding is not None or not bundle.embedding_strs:
             return {}
-        stages = self.stages.values()
+        stages = [stage for stage in self.stages.values() if stage.options.mode != "sparse"]
         return {id(stage.own_model()): model for stage in stages if (model := stage.query_model()) is not None}
 
     def _given(self, bundle: QueryBundle, vectors: Mapping[int, list[float]]) -> dict[str, QueryBundle]:
@@ -190,6 +214,19 @@ class _Many:
             name: dataclasses.replace(bundle, embedding=vectors.get(id(stage.own_model()), bundle.embedding))
             for name, stage in self.stages.items()
         }
+
+    def _with_sparse(self, bundle: QueryBundle) -> dict[str, _One]:
+        """The stages, those that need it with the question's sparse vector: one request for each model."""
+        vectors: dict[int, SparseVector | None] = {}
+        stages = dict(self.stages)
+        for name, stage in self.stages.items():
+            if stage.takes_sparse():
+                key = id(stage.own_model())
+                if key not in vectors:
+                    stage.verify()
+                    vectors[key] = stage.sparse_vector(bundle)
+                stages[name] = dataclasses.replace(stage, sparse=vectors[key])
+        return stages
 
 
 def _private(bundle: QueryBundle) -> QueryBundle:

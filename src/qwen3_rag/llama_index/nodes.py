@@ -51,6 +51,11 @@ def to_node(passage: Passage) -> BaseNode:
     return node
 
 
+def embedded_texts(nodes: Sequence[BaseNode]) -> list[str]:
+    """Returns what LlamaIndex embeds of the nodes: their texts with the metadata that are not excluded from that."""
+    return [node.get_content(MetadataMode.EMBED) for node in nodes]
+
+
 def vectors(nodes: Sequence[BaseNode]) -> list[list[float]]:
     """Returns the nodes' embeddings.
 

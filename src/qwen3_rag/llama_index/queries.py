@@ -18,7 +18,7 @@ from qwen3_rag.errors import ConfigurationError, InputError, UnsupportedError
 from qwen3_rag.llama_index.filters import to_filter
 from qwen3_rag.llama_index.nodes import to_node
 from qwen3_rag.milvus import And, Compare, Filter, MilvusCollection
-from qwen3_rag.types import FloatArray, Hit
+from qwen3_rag.types import FloatArray, Hit, SparseVector
 
 MMR_PREFETCH_FACTOR = 4
 """How many times `similarity_top_k` MMR chooses from when nothing else is said."""
@@ -33,11 +33,12 @@ class Search:
     """A LlamaIndex query in the collection's words.
 
     Attributes:
-        vector: The query's embedding; `None` to search by words alone.
+        vector: The query's embedding; `None` to search the sparse leg alone.
         text: The question; `None` to search by vector alone.
         k: How many nodes to return.
         filter: What they must fit.
-        weights: Of vector and words in a hybrid search; `None` is reciprocal rank fusion.
+        sparse: The question's sparse vector, for a collection that holds such; `None` asks it with the text.
+        weights: Of vector and sparse leg in a hybrid search; `None` is reciprocal rank fusion.
         mmr_threshold: 0 … 1 for MMR, `None` for the nearest.
         fetch_k: What MMR chooses from, or each leg of a hybrid search finds; `None` is the collection's own choice.
     """
@@ -46,6 +47,7 @@ class Search:
     text: str | None
     k: int
     filter: Filter | None
+    sparse: SparseVector | None = None
     weights: tuple[float, float] | None = None
     mmr_threshold: float | None = None
     fetch_k: int | None = None
@@ -55,25 +57,28 @@ class Search:
         """Reads a query and the arguments beside it; raises for everything that nothing would act on."""
         mode = VectorStoreQueryMode(query.mode)
         _check(query, mode)
+        options = dict(kwargs)
+        sparse = None if mode in _DENSE else options.pop("sparse_vector", None)
         if mode is not VectorStoreQueryMode.MMR:
-            refuse(kwargs)
+            refuse(options)
         k, restriction = query.similarity_top_k, _restriction(query)
         if mode in _SPARSE:
-            return cls(None, query.query_str, query.sparse_top_k or k, restriction)
+            return cls(None, query.query_str, query.sparse_top_k or k, restriction, sparse)
         if mode is VectorStoreQueryMode.HYBRID:
             fetch_k = None if query.sparse_top_k is None else max(k, query.sparse_top_k)
             k = query.hybrid_top_k or k
-            return cls(query.query_embedding, query.query_str, k, restriction, _weights(query.alpha), fetch_k=fetch_k)
-        threshold, fetch_k = _mmr(query, dict(kwargs)) if mode is VectorStoreQueryMode.MMR else (None, None)
+            weights = _weights(query.alpha)
+            return cls(query.query_embedding, query.query_str, k, restriction, sparse, weights, fetch_k=fetch_k)
+        threshold, fetch_k = _mmr(query, options) if mode is VectorStoreQueryMode.MMR else (None, None)
         return cls(query.query_embedding, None, k, restriction, mmr_threshold=threshold, fetch_k=fetch_k)
 
     def ask(self, collection: MilvusCollection) -> VectorStoreQueryResult:
         """Searches a collection."""
         if self.vector is None:
-            return to_result(collection.search_text(self.text or "", self.k, filter=self.filter))
+            return to_result(collection.search_sparse(self.sparse or self.text or "", self.k, filter=self.filter))
         if self.text is not None:
             options: dict[str, Any] = {"weights": self.weights, "fetch_k": self.fetch_k, "filter": self.filter}
-            return to_result(collection.hybrid_search(self.vector, self.text, self.k, **options))
+            return to_result(collection.hybrid_search(self.vector, self.sparse or self.text, self.k, **options))
         if self.mmr_threshold is None:
             return to_result(collection.search(self.vector, self.k, filter=self.filter))
         hits, vectors = collection.search_with_vectors(self.vector, self.fetch_k or self.k, filter=self.filter)
@@ -113,16 +118,16 @@ def _check(query: VectorStoreQuery, mode: VectorStoreQueryMode) -> None:
         )
     if not query.query_str and mode not in _DENSE:
         raise InputError(
-            f"the query mode {mode.value!r} searches by words, so it needs query_str, got {query.query_str!r}"
+            f"the query mode {mode.value!r} searches the sparse leg, so it needs query_str, got {query.query_str!r}"
         )
 
 
 def _weights(alpha: float | None) -> tuple[float, float] | None:
-    """LlamaIndex's `alpha`, from 0, words alone, to 1, vectors alone."""
+    """LlamaIndex's `alpha`, from 0, the sparse leg alone, to 1, dense vectors alone."""
     if alpha is None:
         return None
     if not 0 <= alpha <= 1:
-        raise ConfigurationError(f"alpha must be in [0, 1], from words alone to vectors alone, got {alpha!r}")
+        raise ConfigurationError(f"alpha must be in [0, 1], from the sparse leg alone to vectors alone, got {alpha!r}")
     return alpha, 1 - alpha
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -25,6 +25,7 @@ from qwen3_rag.answering import AnswerOptions, AnswerTurn, Piece, RagOptions, Te
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.llama_index._engine_parts import check_model, read_history, read_nodes
 from qwen3_rag.llama_index._engine_sending import aanswer, acondense, answer, condense
+from qwen3_rag.llama_index._tracing import Streaming
 
 if TYPE_CHECKING:
     from qwen3_rag.llama_index.chat_engines import RagChatEngine
@@ -127,9 +128,8 @@ class RagQueryEngine(BaseQueryEngine):
 
         LlamaIndex's `query` takes nothing but the question, so this is how one call gets its own settings.
         """
-        given: RagOptions = {**self._given, **options}
         chosen = self._streaming if streaming is None else streaming
-        return type(self)(self._retriever, self._llm, given, streaming=chosen, callback_manager=self.callback_manager)
+        return self._copy({**self._given, **options}, streaming=chosen)
 
     def as_chat_engine(self, **options: Any) -> RagChatEngine:
         """Returns LlamaIndex's `CondenseQuestionChatEngine` over this engine, which remembers the conversation.
@@ -153,17 +153,13 @@ class RagQueryEngine(BaseQueryEngine):
         Yields:
             `ReasoningPiece`s and `TextPiece`s as they come, then the `Answer`.
         """
-        turn = AnswerTurn(self._options, question, read_history(chat_history))
-        condense(self._llm, self._options, turn)
-        self._retrieve(turn, QueryBundle(turn.query))
-        yield from answer(self._llm, self._options, turn, stream=True)
+        told = Streaming(self.stream, question, ANSWER)
+        yield from told.traced(self._pieces(told, chat_history))
 
     async def astream(self, question: str, chat_history: Sequence[ChatMessage] = ()) -> AsyncGenerator[Piece, None]:
         """Async twin of `stream`."""
-        turn = AnswerTurn(self._options, question, read_history(chat_history))
-        await acondense(self._llm, self._options, turn)
-        await self._aretrieve(turn, QueryBundle(turn.query))
-        async with aclosing(aanswer(self._llm, self._options, turn, stream=True)) as pieces:
+        told = Streaming(self.astream, question, ANSWER)
+        async with aclosing(told.atraced(self._apieces(told, chat_history))) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -215,7 +211,7 @@ class RagQueryEngine(BaseQueryEngine):
         with self.callback_manager.event(
             CBEventType.QUERY, payload={EventPayload.QUERY_STR: query_bundle.query_str}
         ) as event:
-            turn = AnswerTurn(self._options, query_bundle.query_str)
+            turn = self._turn(query_bundle.query_str)
             response = self._respond(turn, self._retrieve(turn, query_bundle))
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
@@ -224,7 +220,7 @@ class RagQueryEngine(BaseQueryEngine):
         with self.callback_manager.event(
             CBEventType.QUERY, payload={EventPayload.QUERY_STR: query_bundle.query_str}
         ) as event:
-            turn = AnswerTurn(self._options, query_bundle.query_str)
+            turn = self._turn(query_bundle.query_str)
             response = await self._arespond(turn, await self._aretrieve(turn, query_bundle))
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
@@ -232,7 +228,30 @@ class RagQueryEngine(BaseQueryEngine):
     def _get_prompt_modules(self) -> dict[str, Any]:
         return {}
 
+    def _copy(self, given: Any, *, streaming: bool) -> Self:
+        return type(self)(
+            self._retriever, self._llm, given, streaming=streaming, callback_manager=self.callback_manager
+        )
+
+    def _turn(self, question: str, chat_history: Sequence[ChatMessage] = ()) -> AnswerTurn:
+        return AnswerTurn(self._options, question, read_history(chat_history))
+
     # Sync and async differ in nothing but the sending.
+
+    def _pieces(self, told: Streaming, history: Sequence[ChatMessage]) -> Generator[Piece, None, None]:
+        turn = self._turn(told.question, history)
+        condense(self._llm, self._options, turn)
+        nodes = self._retrieve(turn, QueryBundle(turn.query))
+        yield from told.synthesized(nodes, answer(self._llm, self._options, turn, stream=True))
+
+    async def _apieces(self, told: Streaming, history: Sequence[ChatMessage]) -> AsyncGenerator[Piece, None]:
+        turn = self._turn(told.question, history)
+        await acondense(self._llm, self._options, turn)
+        nodes = await self._aretrieve(turn, QueryBundle(turn.query))
+        answered = told.asynthesized(nodes, aanswer(self._llm, self._options, turn, stream=True))
+        async with aclosing(answered):
+            async for piece in answered:
+                yield piece
 
     def _retrieve(self, turn: AnswerTurn, bundle: QueryBundle) -> list[NodeWithScore]:
         """Returns the nodes that the model is given, by their number."""

@@ -17,10 +17,12 @@ from llama_index.core.schema import BaseNode, Document, NodeWithScore, QueryBund
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, MetadataFilters
 
 from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.llama_index._candidates import CandidateRetriever
 from qwen3_rag.llama_index.embeddings import Qwen3Embedding
 from qwen3_rag.llama_index.first_stage import FirstStage, Options, Source, first_stage, first_stage_of_many
 from qwen3_rag.llama_index.postprocessors import Qwen3Rerank, RerankOptions
 from qwen3_rag.llama_index.texts import chunk_id, text_nodes
+from qwen3_rag.llama_index.tools import SearchTool
 from qwen3_rag.llama_index.vector_stores import CollectionOptions, MilvusStore
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 from qwen3_rag.retrieval import Mode, allowed, check_names
@@ -261,6 +263,19 @@ class Qwen3Retriever(BaseRetriever):
         own = {name: getattr(self._options, name) for name in ("k", "mode", "alpha", "filters")}
         settings: dict[str, Any] = {**own, **self._rerank_options, **given}
         return type(self)(chosen, self._reranker, callback_manager=self.callback_manager, **settings)
+
+    def as_tool(self, name: str | None = None, description: str | None = None) -> SearchTool:
+        """Returns a tool for an agent: it reads out the passages, and its raw output is the nodes.
+
+        Args:
+            name: What the model calls it; `search_documents` by default.
+            description: What the model is told of it. Say what the documents are about.
+        """
+        return SearchTool(self, name, description)
+
+    def stages(self) -> tuple[CandidateRetriever, Qwen3Rerank]:
+        """Returns the two halves of this retriever, for those who rerank the candidates of several questions together."""
+        return CandidateRetriever(self._stage(), self.callback_manager), self._reranker
 
     def _stage(self) -> FirstStage:
         if isinstance(self._source, Mapping):

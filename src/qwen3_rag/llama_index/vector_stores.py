@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
+import llama_index.core.instrumentation as instrument
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.schema import BaseNode
@@ -19,9 +21,12 @@ from llama_index.core.vector_stores.types import (
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.llama_index.embeddings import Qwen3Embedding
-from qwen3_rag.llama_index.nodes import to_node, to_passage, vectors
+from qwen3_rag.llama_index.nodes import embedded_texts, to_node, to_passage, vectors
 from qwen3_rag.llama_index.queries import Search, deletion, of_document, refuse, selection
-from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.milvus import MilvusCollection, as_sparse_embedder
+from qwen3_rag.types import SparseVector
+
+dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]
 
 DEFAULT_URI = "./milvus.db"
 
@@ -34,7 +39,7 @@ class CollectionOptions(TypedDict, total=False):
     metric: Literal["COSINE", "IP"]
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
     index: Mapping[str, Any] | None
-    full_text: bool | None
+    sparse: Literal["auto", "bm25", "model"] | None
     check_model: bool
     timeout: float | None
 
@@ -48,6 +53,10 @@ class MilvusStore(BasePydanticVectorStore):
 
     Metadata filters are converted whole or refused with a `FilterError`, see `qwen3_rag.llama_index.filters`. Query
     modes are `DEFAULT`, `SPARSE` or `TEXT_SEARCH` (by words, with BM25), `HYBRID` (both, fused) and `MMR`.
+
+    With `sparse="model"` the sparse leg of a new collection holds the sparse vectors of `embed_model` instead, of which
+    DashScope's `text-embedding-v4` makes such. Nodes and questions come with their dense vectors, since LlamaIndex's index
+    embeds them; the store asks the model for the sparse ones in a request of its own.
 
     Example:
         ```python
@@ -64,13 +73,15 @@ class MilvusStore(BasePydanticVectorStore):
         uri: Milvus Lite file (ending in `.db`) or server address; `./milvus.db` if absent.
         collection: Name of the collection, or a `qwen3_rag.milvus.MilvusCollection` as it is.
         embed_model: The model that makes the nodes' and the queries' vectors, if it is a `Qwen3Embedding`: a new collection
-            remembers it, and refuses another one later. `Qwen3Retriever` sets it by itself.
+            remembers it, and refuses another one later; it makes the sparse vectors of `sparse="model"`. `Qwen3Retriever`
+            sets it by itself.
         options: Further options as one mapping, as `to_dict` writes them, which leaves the token out.
-        **more: Passed to `MilvusCollection`: `token`, `db_name`, `metric`, `consistency`, `index`, `full_text`,
+        **more: Passed to `MilvusCollection`: `token`, `db_name`, `metric`, `consistency`, `index`, `sparse`,
             `check_model`, `timeout`.
 
     Raises:
-        ConfigurationError: If an argument has a value that cannot work.
+        ConfigurationError: If an argument has a value that cannot work, or `sparse="model"` meets a model that makes no
+            sparse vectors.
     """
 
     stores_text: bool = Field(default=True, exclude=True)
@@ -99,6 +110,7 @@ class MilvusStore(BasePydanticVectorStore):
         super().__init__(stores_text=True, uri=opened.uri, collection=opened.name, options=public)
         self._collection = opened
         self._embed_model = embed_model
+        self._check_model(embed_model)
 
     @classmethod
     def class_name(cls) -> str:
@@ -111,7 +123,12 @@ class MilvusStore(BasePydanticVectorStore):
         return self._collection
 
     def with_model(self, embed_model: BaseEmbedding) -> Self:
-        """Returns a copy for a model over the same open collection; a model that is no `Qwen3Embedding` is forgotten."""
+        """Returns a copy for a model over the same open collection; a model that is no `Qwen3Embedding` is forgotten.
+
+        Raises:
+            ConfigurationError: If the store is one with `sparse="model"`, and the model makes no sparse vectors.
+        """
+        self._check_model(embed_model)
         copy = self.model_copy()
         copy._embed_model = embed_model if isinstance(embed_model, Qwen3Embedding) else None  # noqa: SLF001 - our own
         return copy
@@ -140,14 +157,18 @@ class MilvusStore(BasePydanticVectorStore):
             CollectionError: If another model wrote the collection, or its vectors have another length.
         """
         refuse(kwargs)
-        self._collection.upsert([to_passage(node) for node in nodes], vectors(nodes), **self._writer())
+        passages, dense = [to_passage(node) for node in nodes], vectors(nodes)
+        if nodes and self.takes_sparse():
+            self.verify()
+            sparse = self._sparse_model().sparse_texts(embedded_texts(nodes))
+            self._collection.upsert(passages, dense, sparse=sparse, **self._writer())
+        else:
+            self._collection.upsert(passages, dense, **self._writer())
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Async twin of `add`."""
-        refuse(kwargs)
-        await self._collection.aupsert([to_passage(node) for node in nodes], vectors(nodes), **self._writer())
-        return [node.node_id for node in nodes]
+        return await asyncio.to_thread(self.add, nodes, **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Deletes the nodes that were cut from a document.
@@ -207,6 +228,8 @@ class MilvusStore(BasePydanticVectorStore):
         """Async twin of `clear`."""
         await asyncio.to_thread(self.clear)
 
+    # One span for both ways to ask: the async one runs this in a thread, which knows the span that it belongs to.
+    @dispatcher.span
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Finds the best nodes.
 
@@ -216,27 +239,45 @@ class MilvusStore(BasePydanticVectorStore):
                 indexes always send one), `mode` and `mmr_threshold`. For `HYBRID`: `alpha` (from 0, words alone, to 1,
                 vectors alone; without it, reciprocal rank fusion), `hybrid_top_k` (how many come back, instead of
                 `similarity_top_k`) and `sparse_top_k` (how many each leg finds, at least as many as come back).
-            **kwargs: For MMR: `mmr_threshold` (0, as different as possible, to 1, as near as possible; 0.5), and how
+            **kwargs: For `SPARSE` and `HYBRID`: `sparse_vector`, as `sparse_query` returns it, if the question was embedded
+                already. For MMR: `mmr_threshold` (0, as different as possible, to 1, as near as possible; 0.5), and how
                 many it chooses from: `mmr_prefetch_k`, or `mmr_prefetch_factor` (4) times `similarity_top_k`.
 
         Returns:
-            Nodes, ids and similarities, larger is better: cosine or inner product; BM25's number, comparable within one
-            answer only; or the fused score between 0 and 1. MMR returns the same similarities in its own order.
+            Nodes, ids and similarities, larger is better: cosine or inner product; the number of the sparse leg, of which
+            BM25's is comparable within one answer only; or the fused score between 0 and 1. MMR returns the same
+            similarities in its own order.
 
         Raises:
             InputError: If the mode needs an embedding or a question, and there is none.
+            ConfigurationError: If the collection holds sparse vectors, and no model is known that makes the question's.
             UnsupportedError: If the mode is another.
             FilterError: If the filters can't be expressed; nothing was searched.
             CollectionError: If another model wrote the collection, or it has no full text to search by words.
         """
         search = Search.of(query, kwargs)
-        if search.vector is not None:
+        sparse = search.text is not None and self.takes_sparse()
+        if sparse or search.vector is not None:
             self.verify()
+        if sparse and search.sparse is None:
+            search = replace(search, sparse=self.sparse_query(search.text or ""))
         return search.ask(self._collection)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Async twin of `query`."""
         return await asyncio.to_thread(self.query, query, **kwargs)
+
+    def takes_sparse(self) -> bool:
+        """Whether the sparse leg of the collection holds the sparse vectors of a model; opens it to find out."""
+        return self._collection.sparse_leg == "model"
+
+    def sparse_query(self, query: str) -> SparseVector:
+        """Makes the sparse vector of a question, for a collection that holds such.
+
+        Raises:
+            ConfigurationError: If no model is known, or it makes no sparse vectors.
+        """
+        return self._sparse_model().sparse_query(query)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:  # noqa: ARG002 - LlamaIndex's signature
         """Flushes, which lets Milvus index what is new; call it once after an ingest, as `StorageContext.persist` does.
@@ -258,6 +299,18 @@ class MilvusStore(BasePydanticVectorStore):
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def _check_model(self, embed_model: BaseEmbedding | None) -> None:
+        if self._collection.sparse == "model" and embed_model is not None:
+            as_sparse_embedder(embed_model.embedder if isinstance(embed_model, Qwen3Embedding) else embed_model)
+
+    def _sparse_model(self) -> Qwen3Embedding:
+        if self._embed_model is None:
+            raise ConfigurationError(
+                f"collection {self._collection.name!r} holds the sparse vectors of a model, and this store knows no model that "
+                "makes them: give it as MilvusStore(…, embed_model=Qwen3Embedding('dashscope:text-embedding-v4'))"
+            )
+        return self._embed_model
 
     def _writer(self) -> dict[str, Any]:
         """What goes into the contract of a new collection."""

@@ -3,6 +3,15 @@
 from qwen3_rag.milvus.catalog import CollectionInfo, list_collections
 from qwen3_rag.milvus.collection import MilvusCollection
 from qwen3_rag.milvus.contract import Contract
+from qwen3_rag.milvus.embedding import (
+    EmbeddedPassages,
+    EmbeddedQuery,
+    aembed_passages,
+    aembed_query,
+    as_sparse_embedder,
+    embed_passages,
+    embed_query,
+)
 from qwen3_rag.milvus.expressions import compile_filter
 from qwen3_rag.milvus.filters import And, Compare, Filter, Not, Or, parse_filter
 from qwen3_rag.milvus.fusion import FusedHit, Leg
@@ -12,13 +21,20 @@ __all__ = [
     "CollectionInfo",
     "Compare",
     "Contract",
+    "EmbeddedPassages",
+    "EmbeddedQuery",
     "Filter",
     "FusedHit",
     "Leg",
     "MilvusCollection",
     "Not",
     "Or",
+    "aembed_passages",
+    "aembed_query",
+    "as_sparse_embedder",
     "compile_filter",
+    "embed_passages",
+    "embed_query",
     "list_collections",
     "parse_filter",
 ]

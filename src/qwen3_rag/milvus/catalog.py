@@ -11,7 +11,7 @@ from qwen3_rag.milvus.connection import Target, connect
 from qwen3_rag.milvus.contract import Contract
 from qwen3_rag.milvus.failures import translated
 from qwen3_rag.milvus.lifecycle import describe_index
-from qwen3_rag.milvus.schema import EMBEDDING, SPARSE, has_full_text, read_layout
+from qwen3_rag.milvus.schema import EMBEDDING, SPARSE, SparseLeg, has_sparse, read_layout
 
 METRICS = ("COSINE", "IP")
 
@@ -25,7 +25,8 @@ class CollectionInfo:
         rows: How many rows it has, roughly: servers count those that were deleted or replaced for a while.
         dimensions: Length of its vectors; `None` if it can't be opened.
         metric: How it compares them; `None` if it can't be opened.
-        full_text: Whether it can be searched by words.
+        index_type: Index on them, for example `HNSW`; `None` if it can't be opened.
+        sparse: What its sparse leg holds: `"bm25"` words, `"model"` the sparse vectors of a model; `None` if it has none.
         contract: What wrote it, if it says so.
         problem: Why `MilvusCollection` can't open it, if so.
     """
@@ -34,7 +35,8 @@ class CollectionInfo:
     rows: int
     dimensions: int | None = None
     metric: str | None = None
-    full_text: bool = False
+    index_type: str | None = None
+    sparse: SparseLeg | None = None
     contract: Contract | None = None
     problem: str | None = None
 
@@ -78,10 +80,10 @@ def _describe(client: Any, name: str, timeout: float | None) -> CollectionInfo:
     description = client.describe_collection(name, timeout=timeout)
     rows = int(client.get_collection_stats(name, timeout=timeout)["row_count"])
     dense = describe_index(client, name, EMBEDDING, timeout, polls=1)
-    sparse = describe_index(client, name, SPARSE, timeout, polls=1) if has_full_text(description) else None
+    sparse = describe_index(client, name, SPARSE, timeout, polls=1) if has_sparse(description) else None
     metric = str((dense or {}).get("metric_type"))
     try:
         layout = read_layout(description, dense, sparse, metric=metric if metric in METRICS else " or ".join(METRICS))
     except CollectionError as error:
         return CollectionInfo(name, rows, problem=str(error))
-    return CollectionInfo(name, rows, layout.dimensions, metric, layout.full_text is not None, layout.contract)
+    return CollectionInfo(name, rows, layout.dimensions, metric, layout.index_type, layout.sparse, layout.contract)

@@ -5,14 +5,22 @@ Milvus does not make those on vectors: it stores NaN and zero vectors and then r
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.types import FloatArray
+from qwen3_rag.types import FloatArray, SparseVector
+
+AnySparse: TypeAlias = SparseVector | Mapping[int, float]
+"""A sparse vector, or the weight by the index of each of its entries."""
+
+MAX_INDEX: Final = 2**32 - 3
+"""Milvus takes one index more, which `records.py` keeps for itself."""
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def checked_vectors(vectors: npt.ArrayLike, count: int, *, metric: str) -> FloatArray:
@@ -48,6 +56,42 @@ def checked_vectors(vectors: npt.ArrayLike, count: int, *, metric: str) -> Float
             "has no direction: its norm is 0 in float32, so COSINE can't compare it; use metric='IP' or drop it",
         )
     return matrix
+
+
+def checked_sparse(vectors: Sequence[AnySparse], count: int) -> list[dict[int, float]]:
+    """Returns sparse vectors in the form in which Milvus takes them, after checking all of them.
+
+    Raises:
+        InputError: If they are not `count` vectors, or Milvus can't take one; the message says which.
+    """
+    if not isinstance(vectors, Sequence) or isinstance(vectors, str | bytes):
+        raise InputError(f"sparse is {type(vectors).__name__}, expected a list of sparse vectors, one for each passage")
+    if len(vectors) != count:
+        raise InputError(f"sparse has {len(vectors)} vectors for {count} passages, expected one for each")
+    return [checked_weights(vector, f"sparse vector {position}") for position, vector in enumerate(vectors)]
+
+
+def checked_weights(vector: AnySparse, what: str = "the sparse vector") -> dict[int, float]:
+    """Returns the weights of a sparse vector that are more than 0 in float32, by index; perhaps none.
+
+    Raises:
+        InputError: If it is no sparse vector, has an entry twice, or an index or weight that Milvus can't take.
+    """
+    try:
+        pairs = vector.as_dict() if isinstance(vector, SparseVector) else vector
+        weights = {operator.index(index): float(weight) for index, weight in pairs.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{what} is {vector!r:.80}, expected a SparseVector or a mapping of indices to weights: {error}"
+        ) from error
+    if isinstance(vector, SparseVector) and len(weights) != len(vector.indices):
+        raise InputError(f"{what} has an entry twice")
+    for index, weight in weights.items():
+        if not 0 <= index <= MAX_INDEX:
+            raise InputError(f"{what} has the index {index}, Milvus takes 0 to {MAX_INDEX}")
+        if not 0 <= weight <= _LARGEST:
+            raise InputError(f"{what} has the weight {weight} at {index}, Milvus takes finite ones from 0 upwards")
+    return {index: weight for index, weight in weights.items() if np.float32(weight) > 0}
 
 
 def _refuse(rows: Any, reason: str) -> None:

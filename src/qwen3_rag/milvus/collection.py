@@ -12,11 +12,12 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 import numpy.typing as npt
 
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.milvus.checks import check_choice, checked_index
+from qwen3_rag.milvus.checks import AnySparse, check_choice, checked_index
 from qwen3_rag.milvus.connection import Target
 from qwen3_rag.milvus.fusion import FusedHit, Weights
 from qwen3_rag.milvus.lifecycle import Settings
 from qwen3_rag.milvus.reading import AnyFilter
+from qwen3_rag.milvus.schema import SparseOption
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.milvus.writing import CollectionWriter
 from qwen3_rag.types import Embedder, FloatArray, Hit, Passage, Truncation
@@ -34,8 +35,9 @@ class MilvusCollection(CollectionWriter):
     call opens again. All methods may be called from many threads; writers to one Milvus Lite database take turns.
     While the collection does not exist, reading finds nothing; `upsert` creates it with its index, or leaves nothing.
 
-    A new collection gets full text beside the vectors, so that it can be searched by words (BM25) and by both. What made
-    its vectors is stored with it, as far as `upsert` is told, and adapters that know their model compare it on opening.
+    A new collection gets a sparse leg beside the vectors, so that it can be searched by words and by both: BM25, or the
+    sparse vectors of a model that makes such. What made its vectors is stored with it, as far as `upsert` is told, and
+    adapters that know their model compare it on opening.
 
     A local database belongs to one process at a time. Every method may raise `StoreConnectionError` if it can't be
     opened or reached (with the cause: locked, read-only, no folder, …), `CollectionError` if the collection exists with
@@ -50,9 +52,11 @@ class MilvusCollection(CollectionWriter):
         metric: `COSINE`, which refuses zero vectors, or `IP`.
         consistency: `Strong` sees every write that was acknowledged; the others trade that for speed on a cluster.
         index: `{"index_type": …, "params": {…}}` for a new collection; by default HNSW, M=16, efConstruction=200.
-        full_text: Whether a new collection gets full text. `None` is yes, except on servers before Milvus 2.5, which don't
-            have it; `True` raises there. It costs about a third of the writing speed of Milvus Lite, and the texts lie
-            in the database twice.
+        sparse: The sparse leg that a new collection gets and an existing one must have. `"bm25"` searches words; it costs
+            about a third of the writing speed of Milvus Lite, and the texts lie in the database twice. `"model"` compares
+            the sparse vectors that the embedding model makes, as DashScope's `text-embedding-v4` does. `None` is no such
+            leg. `"auto"` takes what an existing collection has, and makes a new one with BM25, except on servers before
+            Milvus 2.5, which don't have it.
         check_model: Whether another model than the one that wrote the collection is refused.
         timeout: Seconds per request. By default pymilvus decides, and connecting takes at most 10 seconds.
 
@@ -70,7 +74,7 @@ class MilvusCollection(CollectionWriter):
         metric: Metric = "COSINE",
         consistency: Consistency = "Strong",
         index: Mapping[str, Any] | None = None,
-        full_text: bool | None = None,
+        sparse: SparseOption = "auto",
         check_model: bool = True,
         timeout: float | None = None,
     ) -> None:
@@ -80,6 +84,8 @@ class MilvusCollection(CollectionWriter):
             )
         check_choice("metric", metric, get_args(Metric))
         check_choice("consistency", consistency, get_args(Consistency))
+        if sparse is not None:
+            check_choice("sparse", sparse, ("auto", "bm25", "model"))
         if timeout is not None and not timeout > 0:
             raise ConfigurationError(f"timeout is {timeout!r} seconds, expected more than 0")
         self._check_model = check_model
@@ -91,7 +97,7 @@ class MilvusCollection(CollectionWriter):
                 metric=metric,
                 consistency=consistency,
                 index=checked_index(DEFAULT_INDEX if index is None else index),
-                full_text=full_text,
+                sparse=sparse,
                 timeout=timeout,
             ),
         )
@@ -103,6 +109,11 @@ class MilvusCollection(CollectionWriter):
     def name(self) -> str:
         """Name of the collection."""
         return self._session.name
+
+    @property
+    def sparse(self) -> SparseOption:
+        """The sparse leg that was asked for; `sparse_leg` is what there is."""
+        return self._session.settings.sparse
 
     @property
     def uri(self) -> str:
@@ -118,11 +129,14 @@ class MilvusCollection(CollectionWriter):
         passages: Sequence[Passage],
         vectors: npt.ArrayLike,
         *,
+        sparse: Sequence[AnySparse] | None = None,
         embedder: Embedder | None = None,
         instruction: str | None = None,
     ) -> tuple[Truncation, ...]:
         """Async twin of `upsert`."""
-        return await asyncio.to_thread(self.upsert, passages, vectors, embedder=embedder, instruction=instruction)
+        return await asyncio.to_thread(
+            self.upsert, passages, vectors, sparse=sparse, embedder=embedder, instruction=instruction
+        )
 
     async def asearch(self, vector: npt.ArrayLike, k: int = 10, *, filter: AnyFilter | None = None) -> list[Hit]:  # noqa: A002
         """Async twin of `search`."""
@@ -142,10 +156,20 @@ class MilvusCollection(CollectionWriter):
         """Async twin of `search_text`."""
         return await asyncio.to_thread(self.search_text, text, k, filter=filter)
 
+    async def asearch_sparse(
+        self,
+        query: str | AnySparse,
+        k: int = 10,
+        *,
+        filter: AnyFilter | None = None,  # noqa: A002
+    ) -> list[Hit]:
+        """Async twin of `search_sparse`."""
+        return await asyncio.to_thread(self.search_sparse, query, k, filter=filter)
+
     async def ahybrid_search(
         self,
         vector: npt.ArrayLike,
-        text: str,
+        sparse: str | AnySparse,
         k: int = 10,
         *,
         weights: Weights | None = None,
@@ -154,7 +178,7 @@ class MilvusCollection(CollectionWriter):
     ) -> list[FusedHit]:
         """Async twin of `hybrid_search`."""
         return await asyncio.to_thread(
-            self.hybrid_search, vector, text, k, weights=weights, fetch_k=fetch_k, filter=filter
+            self.hybrid_search, vector, sparse, k, weights=weights, fetch_k=fetch_k, filter=filter
         )
 
     async def aget(self, ids: Sequence[str]) -> list[Passage]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Contract:
         instruction: Under which instruction the writer embeds queries; another one is no other model.
         normalized: Whether the first vectors had unit length.
         version: Version of this package that created the collection.
+        sparse: What its sparse leg holds; `None` if the contract is older than that question.
     """
 
     model: str
@@ -43,15 +44,23 @@ class Contract:
     instruction: str
     normalized: bool
     version: str
+    sparse: Literal["bm25", "model", "none"] | None = None
 
     @classmethod
-    def of(cls, embedder: Embedder, vectors: FloatArray, instruction: str | None = None) -> Contract:
+    def of(
+        cls,
+        embedder: Embedder,
+        vectors: FloatArray,
+        instruction: str | None = None,
+        sparse: Literal["bm25", "model", "none"] | None = None,
+    ) -> Contract:
         """Describes a writer.
 
         Args:
             embedder: What made the vectors.
             vectors: The first of them; shape `(n, dimensions)`.
             instruction: The query instruction if it is not the embedder's own.
+            sparse: What the sparse leg holds.
         """
         model, revision = _name(embedder.model_id)
         return cls(
@@ -61,6 +70,7 @@ class Contract:
             embedder.instruction if instruction is None else instruction,
             is_normalized(vectors),
             _version(),
+            sparse,
         )
 
     @classmethod
@@ -75,7 +85,7 @@ class Contract:
             return None
         try:
             values = json.loads(text)
-            return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+            return cls(**{f.name: values[f.name] for f in fields(cls) if f.default is MISSING or f.name in values})
         except (KeyError, TypeError, ValueError) as error:
             raise CollectionError(
                 f"the contract of collection {description['collection_name']!r} can't be read ({error!r}): {text!r}. Use "

@@ -1,9 +1,9 @@
 """One list out of the two that a hybrid search finds.
 
 Reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009, https://doi.org/10.1145/1571941.1572114) by default,
-because BM25's numbers have no upper end and mean nothing beside a cosine; or a weighted sum of scores, each leg's
-stretched to 0 … 1 over what it found. It is done here and not by Milvus, which returns the sum alone and whose
-weighting of BM25 differs between versions.
+because the numbers of the sparse leg, BM25's or inner products of a model's sparse vectors, have no upper end and mean
+nothing beside a cosine; or a weighted sum of scores, each leg's stretched to 0 … 1 over what it found. It is done here
+and not by Milvus, which returns the sum alone and whose weighting of BM25 differs between versions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Leg:
 
     Attributes:
         rank: Position in that leg, counted from 1.
-        score: Similarity of the vectors, or BM25's number.
+        score: Similarity of the vectors; of the sparse leg BM25's number, or the sparse vectors' inner product.
     """
 
     rank: int
@@ -42,7 +42,7 @@ class FusedHit(Hit):
 
     Attributes:
         dense: Where the vectors found it, if they did.
-        sparse: Where BM25 found it, if it did.
+        sparse: Where the sparse leg found it, if it did.
     """
 
     dense: Leg | None = None
@@ -74,7 +74,7 @@ def fuse(dense: Sequence[Hit], sparse: Sequence[Hit], weights: Weights | None = 
 
     Args:
         dense: Hits of the vectors, nearest first.
-        sparse: Hits of BM25, best first.
+        sparse: Hits of the sparse leg, best first.
         weights: For a weighted sum, as `check_weights` returns them; `None` is reciprocal rank fusion.
 
     Returns:

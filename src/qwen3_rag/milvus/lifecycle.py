@@ -10,10 +10,20 @@ from typing import Any, Final
 from qwen3_rag.errors import UnsupportedError
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.recovery import LITE_INDEXES, load_after_restart
-from qwen3_rag.milvus.schema import EMBEDDING, SPARSE, SPARSE_INDEX, Layout, build_schema, has_full_text, read_layout
+from qwen3_rag.milvus.schema import (
+    EMBEDDING,
+    SPARSE,
+    Layout,
+    SparseLeg,
+    SparseOption,
+    build_schema,
+    has_sparse,
+    read_layout,
+    sparse_index,
+)
 
-BM25_SINCE: Final = (2, 5)
-"""First version of Milvus servers that has full text."""
+SPARSE_SINCE: Final[Mapping[SparseLeg, tuple[int, int]]] = {"bm25": (2, 5), "model": (2, 4)}
+"""First version of Milvus servers that has such a leg."""
 INDEX_POLLS: Final = 10
 INDEX_POLL_SECONDS: Final = 0.1
 
@@ -27,7 +37,7 @@ class Settings:
         metric: `COSINE` or `IP`.
         consistency: Consistency of every read.
         index: Type and parameters of the index of a new collection.
-        full_text: Whether a new collection gets full text; `None` is where this Milvus has it.
+        sparse: The sparse leg that a new collection gets and an existing one must have.
         timeout: Seconds per request.
     """
 
@@ -35,49 +45,60 @@ class Settings:
     metric: str
     consistency: str
     index: Mapping[str, Any]
-    full_text: bool | None
+    sparse: SparseOption
     timeout: float | None
 
 
-def checked_full_text(connection: Connection, settings: Settings) -> bool:
-    """Says whether a new collection gets full text.
+def check_index(connection: Connection, settings: Settings) -> None:
+    """Checks the index of a new collection.
 
     Raises:
-        UnsupportedError: If this Milvus can't build the indexes that were asked for.
+        UnsupportedError: If this Milvus can't build it, or can't load it again.
     """
     if connection.lite and settings.index["index_type"] not in LITE_INDEXES:
         raise UnsupportedError(
             f"Milvus Lite can't load an index of type {settings.index['index_type']!r} after a restart; use one of "
             f"{', '.join(LITE_INDEXES)}"
         )
-    able = connection.lite or connection.version is None or connection.version >= BM25_SINCE
-    if settings.full_text and not able:
-        raise UnsupportedError(
-            f"the server at {connection.target.address!r} is Milvus {_dotted(connection.version)}, which has no full "
-            f"text: use Milvus {_dotted(BM25_SINCE)} or later, or full_text=False for dense search alone"
-        )
-    return able if settings.full_text is None else settings.full_text
+
+
+def sparse_of_new(connection: Connection, settings: Settings) -> SparseLeg | None:
+    """Says which sparse leg a new collection gets.
+
+    Raises:
+        UnsupportedError: If this Milvus has none of the kind that was asked for.
+    """
+    leg: SparseLeg | None = "bm25" if settings.sparse == "auto" else settings.sparse
+    if leg is None or connection.lite or connection.version is None or connection.version >= SPARSE_SINCE[leg]:
+        return leg
+    if settings.sparse == "auto":
+        return None
+    what = "full text" if leg == "bm25" else "sparse vectors"
+    raise UnsupportedError(
+        f"the server at {connection.target.address!r} is Milvus {_dotted(connection.version)}, which has no {what}: use "
+        f"Milvus {_dotted(SPARSE_SINCE[leg])} or later, or sparse=None for dense search alone"
+    )
 
 
 def create_bare(
-    client: Any, settings: Settings, dimensions: int, properties: Mapping[str, str], *, full_text: bool
+    client: Any, settings: Settings, dimensions: int, properties: Mapping[str, str], *, sparse: SparseLeg | None
 ) -> None:
     """Creates the collection without an index."""
     client.create_collection(
         settings.name,
-        schema=build_schema(dimensions, full_text=full_text),
+        schema=build_schema(dimensions, sparse=sparse),
         consistency_level=settings.consistency,
         properties=dict(properties),
         timeout=settings.timeout,
     )
 
 
-def create_index(client: Any, settings: Settings, *, full_text: bool) -> None:
+def create_index(client: Any, settings: Settings, *, sparse: SparseLeg | None) -> None:
     """Creates the indexes of an empty collection."""
     index = client.prepare_index_params()
     index.add_index(EMBEDDING, metric_type=settings.metric, **settings.index)
-    if full_text:
-        index.add_index(SPARSE, **SPARSE_INDEX)
+    if sparse is not None:
+        index.add_index(SPARSE, **sparse_index(sparse))
     # Nothing to wait for: the collection is empty. And Milvus Lite lacks what pymilvus would ask while waiting.
     client.create_index(settings.name, index, timeout=settings.timeout, sync=False)
 
@@ -91,8 +112,8 @@ def open_collection(connection: Connection, settings: Settings) -> Layout:
     client = connection.client
     description = client.describe_collection(settings.name, timeout=settings.timeout)
     dense = describe_index(client, settings.name, EMBEDDING, settings.timeout)
-    sparse = describe_index(client, settings.name, SPARSE, settings.timeout) if has_full_text(description) else None
-    layout = read_layout(description, dense, sparse, metric=settings.metric)
+    sparse = describe_index(client, settings.name, SPARSE, settings.timeout) if has_sparse(description) else None
+    layout = read_layout(description, dense, sparse, metric=settings.metric, sparse=settings.sparse)
     if not connection.lite or _is_loaded(client, settings):
         client.load_collection(settings.name, timeout=settings.timeout)
         return layout

@@ -1,4 +1,4 @@
-"""Reading a collection: by vector, by words, by both, by id and by filter."""
+"""Reading a collection: by vector, by words or sparse vector, by both, by id and by filter."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from qwen3_rag.errors import InputError
-from qwen3_rag.milvus.checks import checked_ids, checked_vectors
+from qwen3_rag.milvus.checks import AnySparse, checked_ids, checked_vectors, checked_weights
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.contract import Contract
 from qwen3_rag.milvus.expressions import compile_condition
 from qwen3_rag.milvus.filters import Filter, parse_filter
 from qwen3_rag.milvus.fusion import FusedHit, Weights, check_weights, fuse
 from qwen3_rag.milvus.records import to_passage
-from qwen3_rag.milvus.schema import EMBEDDING, ID, OUTPUT_FIELDS, Layout
-from qwen3_rag.milvus.search import Searcher
+from qwen3_rag.milvus.schema import EMBEDDING, ID, OUTPUT_FIELDS, Layout, SparseLeg
+from qwen3_rag.milvus.search import Searcher, SparseQuery
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.types import Embedder, FloatArray, Hit, Passage
 
@@ -48,10 +48,12 @@ class CollectionReader:
         return None if layout is None else layout.dimensions
 
     @property
-    def full_text(self) -> bool:
-        """Whether there is BM25 to search by words; `False` while the collection does not exist."""
-        layout = self._session.layout()
-        return layout is not None and layout.full_text is not None
+    def sparse_leg(self) -> SparseLeg | None:
+        """What the sparse leg holds: `"bm25"` words, `"model"` the sparse vectors of a model; `None` if there is no such leg.
+
+        While the collection does not exist, what that of a new one would hold.
+        """
+        return self._session.sparse()
 
     @property
     def contract(self) -> Contract | None:
@@ -130,30 +132,50 @@ class CollectionReader:
             FilterError: If the filter can't be expressed; nothing was searched.
             CollectionError: If the collection has no full text.
         """
-        text, condition = _checked_text(text), _checked(k, filter)
+        return self._search_sparse(_checked_text(text), k, filter)
 
-        def send(connection: Connection, layout: Layout) -> list[Hit]:
-            return Searcher(self._session, connection, layout, condition, k).by_words(text)
+    def search_sparse(
+        self,
+        query: str | AnySparse,
+        k: int = 10,
+        *,
+        filter: AnyFilter | None = None,  # noqa: A002
+    ) -> list[Hit]:
+        """Searches the sparse leg alone: finds the passages whose sparse vectors have the largest inner product.
 
-        return self._session.run("searching", [], send)
+        Args:
+            query: The question's sparse vector, by the model that wrote the collection, as `qwen3_rag.milvus.embed_query` makes
+                it. Where the leg is BM25, its text, as for `search_text`.
+            k: Most hits to return, at most `MAX_K`.
+            filter: Only passages that match it.
+
+        Returns:
+            Hits, the best first; none that shares no entry. The score has no upper end.
+
+        Raises:
+            InputError: If `k` can't work, or the vector has an index or weight that Milvus can't take.
+            FilterError: If the filter can't be expressed; nothing was searched.
+            CollectionError: If the collection has no sparse leg, or one of the other kind.
+        """
+        return self._search_sparse(_sparse_query(query), k, filter)
 
     def hybrid_search(
         self,
         vector: npt.ArrayLike,
-        text: str,
+        sparse: str | AnySparse,
         k: int = 10,
         *,
         weights: Weights | None = None,
         fetch_k: int | None = None,
         filter: AnyFilter | None = None,  # noqa: A002
     ) -> list[FusedHit]:
-        """Searches by vector and by words and joins both lists.
+        """Searches by vector and by the sparse leg and joins both lists.
 
         Args:
             vector: Shape `(dimensions,)`.
-            text: As for `search_text`.
+            sparse: A text as for `search_text`, or a vector as for `search_sparse`, as the collection has it.
             k: Most hits to return, at most `MAX_K`.
-            weights: Of the vector and of the words, such as `(0.7, 0.3)`, for a weighted sum of scores, each leg's
+            weights: Of the dense and of the sparse leg, such as `(0.7, 0.3)`, for a weighted sum of scores, each leg's
                 stretched to 0 … 1; `None` is reciprocal rank fusion.
             fetch_k: How many each leg finds before they are joined; `None` is four times `k`, at least 50.
             filter: Only passages that match it, in both legs.
@@ -162,18 +184,18 @@ class CollectionReader:
             Hits, the best first, with a score between 0 and 1 and the rank and score that each leg gave them.
 
         Raises:
-            InputError: If the vector, the text, `k` or `fetch_k` can't work.
+            InputError: If a vector, the text, `k` or `fetch_k` can't work.
             ConfigurationError: If the weights can't work.
             FilterError: If the filter can't be expressed; nothing was searched.
-            CollectionError: If the collection has no full text, or vectors of another length.
+            CollectionError: If the collection has no such sparse leg, or vectors of another length.
         """
-        text, condition = _checked_text(text), _checked(k, filter)
+        asked, condition = _sparse_query(sparse), _checked(k, filter)
         query, shares = self._query(vector), check_weights(weights)
         most = max(MIN_FETCH, FETCH_FACTOR * k) if fetch_k is None else max(k, _checked_k("fetch_k", fetch_k))
 
         def send(connection: Connection, layout: Layout) -> list[FusedHit]:
             searcher = Searcher(self._session, connection, layout, condition, min(most, MAX_K))
-            return fuse(*searcher.by_both(query, text), shares)[:k]
+            return fuse(*searcher.by_both(query, asked), shares)[:k]
 
         return self._session.run("searching", [], send)
 
@@ -223,6 +245,14 @@ class CollectionReader:
         rows = {row[ID]: row for row in self._session.query_rows(ids, [ID, *OUTPUT_FIELDS])}
         return [to_passage(id_, rows[id_]) for id_ in ids if id_ in rows]
 
+    def _search_sparse(self, query: SparseQuery, k: int, filter: AnyFilter | None) -> list[Hit]:  # noqa: A002
+        condition = _checked(k, filter)
+
+        def send(connection: Connection, layout: Layout) -> list[Hit]:
+            return Searcher(self._session, connection, layout, condition, k).by_sparse(query)
+
+        return self._session.run("searching", [], send)
+
     def _search(
         self,
         vector: npt.ArrayLike,
@@ -263,3 +293,7 @@ def _checked_text(text: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"the text to search for is {type(text).__name__}, expected str")
     return text
+
+
+def _sparse_query(query: str | AnySparse) -> SparseQuery:
+    return query if isinstance(query, str) else checked_weights(query)

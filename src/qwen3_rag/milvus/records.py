@@ -29,6 +29,7 @@ from qwen3_rag.milvus.schema import (
     NODE_CONTENT,
     RESERVED,
     SHADOW,
+    SPARSE,
     TEXT,
     TEXT_BM25,
     TEXT_BYTES,
@@ -61,6 +62,9 @@ _TEXT_NODE_DEFAULTS: Final[Mapping[str, Any]] = {
     "text_template": "{metadata_str}\n\n{content}",
 }
 _INT64: Final = range(-(2**63), 2**63)
+NO_WEIGHTS: Final[Mapping[int, float]] = {2**32 - 2: 1.0}
+"""What lies in the column of a sparse vector without entries, which Milvus Lite does not take: the last index that Milvus
+takes, which `checks.py` lets no vector have, so that no search meets it."""
 
 
 def to_rows(passages: Sequence[Passage], vectors: FloatArray, layout: Layout) -> list[dict[str, Any]]:
@@ -102,6 +106,11 @@ def with_full_text(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]]
     return [row | {TEXT_BM25: a.text} for row, a in zip(rows, analysed, strict=True)], tuple(cut)
 
 
+def with_sparse(rows: Sequence[dict[str, Any]], weights: Sequence[dict[int, float]]) -> list[dict[str, Any]]:
+    """Adds the sparse vectors of a model, as `checked_sparse` returns them, to rows, which are not changed."""
+    return [row | {SPARSE: found or dict(NO_WEIGHTS)} for row, found in zip(rows, weights, strict=True)]
+
+
 def batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Splits rows into requests of at most `BATCH_ROWS` rows and about `BATCH_BYTES` bytes."""
     batch: list[dict[str, Any]] = []
@@ -109,7 +118,8 @@ def batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     for row in rows:
         # A character takes up to 4 bytes, and the metadata lies in the row twice.
         texts = 4 * (len(row[TEXT]) + len(row.get(TEXT_BM25, "")))
-        row_size = row[EMBEDDING].nbytes + texts + min(8 * len(row[NODE_CONTENT]), DYNAMIC_BYTES) + 1024
+        numbers = row[EMBEDDING].nbytes + 8 * len(row.get(SPARSE, ()))
+        row_size = numbers + texts + min(8 * len(row[NODE_CONTENT]), DYNAMIC_BYTES) + 1024
         if batch and (len(batch) == BATCH_ROWS or size + row_size > BATCH_BYTES):
             yield batch
             batch, size = [], 0

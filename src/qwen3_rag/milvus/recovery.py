@@ -19,7 +19,7 @@ from qwen3_rag.errors import CollectionError
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.expressions import id_in
 from qwen3_rag.milvus.failures import captured
-from qwen3_rag.milvus.schema import EMBEDDING, ID, SPARSE, SPARSE_INDEX, Layout
+from qwen3_rag.milvus.schema import EMBEDDING, ID, SPARSE, Layout, SparseLeg, sparse_index
 
 LITE_INDEXES: Final = ("HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "FLAT", "AUTOINDEX")
 """What Milvus Lite can load again. It accepts others, works until the restart, and then can't open the collection."""
@@ -55,18 +55,18 @@ def load_after_restart(connection: Connection, name: str, layout: Layout, index:
         if "faiss" not in str(error):
             raise
         _log.warning("the index of collection %r is damaged, after a crash presumably: building it again", name)
-        _rebuild_index(connection.client, name, index, full_text=layout.full_text is not None)
+        _rebuild_index(connection.client, name, index, layout.sparse)
     if connection.may_follow_crash:
         connection.client.flush(name)
         _rewrite_repeated_rows(connection.client, name)
 
 
-def _rebuild_index(client: Any, name: str, index: Mapping[str, Any], *, full_text: bool) -> None:
+def _rebuild_index(client: Any, name: str, index: Mapping[str, Any], sparse: SparseLeg | None) -> None:
     client.drop_index(name, *client.list_indexes(name, field_name=EMBEDDING))
     params = client.prepare_index_params()
     params.add_index(EMBEDDING, **index)
-    if full_text and not client.list_indexes(name, field_name=SPARSE):  # Milvus Lite drops all indexes for one
-        params.add_index(SPARSE, **SPARSE_INDEX)
+    if sparse is not None and not client.list_indexes(name, field_name=SPARSE):  # Milvus Lite drops all for one
+        params.add_index(SPARSE, **sparse_index(sparse))
     client.create_index(name, params, sync=False)
     client.load_collection(name)
 

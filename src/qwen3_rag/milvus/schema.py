@@ -1,8 +1,9 @@
 """The fields of a collection: their names and limits, a new schema, and the check of an existing one.
 
 One layout that the stores of both frameworks read: `id`, `text`, `doc_id` and `embedding` are columns, everything else
-lies in Milvus's dynamic field; `records.py` says what. For full text there are two columns more: `text_bm25`, the text
-as `analysis.py` cuts it, from which Milvus makes `sparse_embedding` with its BM25 function.
+lies in Milvus's dynamic field; `records.py` says what. The sparse leg of a hybrid search lies in `sparse_embedding`,
+and is of one of two kinds. For BM25, Milvus makes it with a function from one column more: `text_bm25`, the text as
+`analysis.py` cuts it. Or it holds the sparse vectors that a model made, compared by inner product.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from qwen3_rag.errors import CollectionError
 from qwen3_rag.milvus.contract import Contract
@@ -21,12 +22,13 @@ DOC_ID: Final = "doc_id"
 EMBEDDING: Final = "embedding"
 TEXT_BM25: Final = "text_bm25"
 SPARSE: Final = "sparse_embedding"
-SPARSE_INDEX: Final[Mapping[str, Any]] = {
-    "index_type": "SPARSE_INVERTED_INDEX",
-    "metric_type": "BM25",
-    "params": {},
-}
-"""Arguments of `add_index`. In full, because Milvus Lite takes neither AUTOINDEX nor a ratio of terms to drop."""
+
+SparseLeg: TypeAlias = Literal["bm25", "model"]
+"""What the sparse leg of a collection holds: words, for BM25, or the sparse vectors of a model."""
+SparseOption: TypeAlias = Literal["auto", "bm25", "model"] | None
+"""Which leg is asked for: that of the collection or else BM25 where there is such, one of the two, or none."""
+SPARSE_METRICS: Final[Mapping[SparseLeg, str]] = {"bm25": "BM25", "model": "IP"}
+
 NODE_CONTENT: Final = "_node_content"
 SHADOW: Final = "_metadata"
 OUTPUT_FIELDS: Final = (TEXT, DOC_ID, "$meta")
@@ -90,6 +92,7 @@ class Layout:
         id_bytes: Longest id, in UTF-8 bytes.
         text_bytes: Longest text, in UTF-8 bytes.
         doc_id_bytes: Longest document id, in UTF-8 bytes.
+        sparse: What its sparse leg holds; `None` if it has none.
         full_text: The column that BM25 reads: `TEXT_BM25`, or another in a collection of another tool; `None` if there
             is no BM25.
         contract: What wrote the collection, if it says so.
@@ -100,12 +103,13 @@ class Layout:
     id_bytes: int = ID_BYTES
     text_bytes: int = TEXT_BYTES
     doc_id_bytes: int = ID_BYTES
+    sparse: SparseLeg | None = None
     full_text: str | None = None
     contract: Contract | None = None
 
 
-def build_schema(dimensions: int, *, full_text: bool) -> Any:
-    """Builds the `pymilvus.CollectionSchema` of a new collection, with or without the two columns of full text."""
+def build_schema(dimensions: int, *, sparse: SparseLeg | None) -> Any:
+    """Builds the `pymilvus.CollectionSchema` of a new collection, with the columns of its sparse leg."""
     from pymilvus import DataType, Function, FunctionType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True)
@@ -113,17 +117,23 @@ def build_schema(dimensions: int, *, full_text: bool) -> Any:
     schema.add_field(TEXT, DataType.VARCHAR, max_length=TEXT_BYTES)
     schema.add_field(DOC_ID, DataType.VARCHAR, max_length=ID_BYTES)
     schema.add_field(EMBEDDING, DataType.FLOAT_VECTOR, dim=dimensions)
-    if full_text:
+    if sparse is not None:
+        schema.add_field(SPARSE, DataType.SPARSE_FLOAT_VECTOR)
+    if sparse == "bm25":
         analyzer = {"enable_analyzer": True, "analyzer_params": {"type": "standard"}}
         schema.add_field(TEXT_BM25, DataType.VARCHAR, max_length=TEXT_BYTES, **analyzer)
-        schema.add_field(SPARSE, DataType.SPARSE_FLOAT_VECTOR)
         schema.add_function(Function("bm25", FunctionType.BM25, [TEXT_BM25], [SPARSE]))
     return schema
 
 
-def has_full_text(description: Mapping[str, Any]) -> bool:
-    """Whether `MilvusClient.describe_collection` tells of a BM25 function into the sparse column."""
-    return _bm25_input(description) is not None
+def sparse_index(leg: SparseLeg) -> dict[str, Any]:
+    """Arguments of `add_index`. In full, because Milvus Lite takes neither AUTOINDEX nor a ratio of terms to drop."""
+    return {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": SPARSE_METRICS[leg], "params": {}}
+
+
+def has_sparse(description: Mapping[str, Any]) -> bool:
+    """Whether `MilvusClient.describe_collection` tells of a sparse leg."""
+    return any(field["name"] == SPARSE for field in description["fields"])
 
 
 def read_layout(
@@ -132,14 +142,16 @@ def read_layout(
     sparse_index: Mapping[str, Any] | None,
     *,
     metric: str,
+    sparse: SparseOption = "auto",
 ) -> Layout:
     """Reads the layout of an existing collection and checks that it is one that we can use.
 
     Args:
         description: What `MilvusClient.describe_collection` says.
         index: What `MilvusClient.describe_index` says of the vectors' index, if there is one.
-        sparse_index: The same of BM25's index.
+        sparse_index: The same of the index of the sparse leg.
         metric: The metric that is wanted.
+        sparse: The sparse leg that is wanted; `"auto"` is the one that it has.
 
     Returns:
         The layout.
@@ -149,13 +161,17 @@ def read_layout(
     """
     fields: dict[str, Any] = {field["name"]: field for field in description["fields"]}
     problems = _field_problems(description, fields)
+    contract, full_text = Contract.read(description), _bm25_input(description)
+    leg: SparseLeg | None = None if SPARSE not in fields else "bm25" if full_text is not None else "model"
     found = None if index is None else index.get("metric_type")
     if found != metric:
         problems.append(f"its vectors are compared by {found or 'no index at all'}, asked was {metric}")
-    full_text = _bm25_input(description)
-    found = None if sparse_index is None else sparse_index.get("metric_type")
-    if full_text is not None and found != "BM25":
-        problems.append(f"its full text is compared by {found or 'no index at all'}, expected BM25")
+    if leg is not None:
+        problems += _sparse_problems(description, fields, leg, sparse_index)
+    if sparse not in ("auto", leg):
+        problems.append(f"it has the sparse leg {leg!r}, asked was {sparse!r}")
+    if contract is not None and contract.sparse not in (None, leg or "none"):
+        problems.append(f"it has the sparse leg {leg!r}, and its contract says {contract.sparse!r}")
     if problems:
         raise CollectionError(
             f"collection {description['collection_name']!r} does not fit: {'; '.join(problems)}. "
@@ -168,8 +184,9 @@ def read_layout(
         id_bytes=int(params[ID]["max_length"]),
         text_bytes=int(params[TEXT]["max_length"]),
         doc_id_bytes=int(params[DOC_ID]["max_length"]),
+        sparse=leg,
         full_text=full_text,
-        contract=Contract.read(description),
+        contract=contract,
     )
 
 
@@ -186,6 +203,25 @@ def _field_problems(description: Mapping[str, Any], fields: Mapping[str, Any]) -
         problems.append(f"{ID!r} is not the primary key")
     if not description.get("enable_dynamic_field"):
         problems.append("it has no dynamic field")
+    return problems
+
+
+def _sparse_problems(
+    description: Mapping[str, Any], fields: Mapping[str, Any], leg: SparseLeg, index: Mapping[str, Any] | None
+) -> list[str]:
+    from pymilvus import DataType
+
+    problems = []
+    if fields[SPARSE]["type"] != DataType.SPARSE_FLOAT_VECTOR:
+        problems.append(f"the field {SPARSE!r} is {_type_name(fields[SPARSE])}, expected SPARSE_FLOAT_VECTOR")
+    if leg == "model" and any(
+        SPARSE in function["output_field_names"] for function in description.get("functions", ())
+    ):
+        problems.append(f"the field {SPARSE!r} is made by a function that is not BM25")
+    found = None if index is None else index.get("metric_type")
+    if found != SPARSE_METRICS[leg]:
+        what = "full text is" if leg == "bm25" else "sparse vectors are"
+        problems.append(f"its {what} compared by {found or 'no index at all'}, expected {SPARSE_METRICS[leg]}")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""The requests that searches are made of: by vector, by words, and both at once."""
+"""The requests that searches are made of: by vector, by the sparse leg, and both at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from qwen3_rag.errors import CollectionError
 from qwen3_rag.milvus.analysis import analyse, has_words
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.records import to_passage
-from qwen3_rag.milvus.schema import EMBEDDING, OUTPUT_FIELDS, SPARSE, TEXT_BM25, Layout
+from qwen3_rag.milvus.schema import EMBEDDING, OUTPUT_FIELDS, SPARSE, SPARSE_METRICS, TEXT_BM25, Layout
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.types import FloatArray, Hit
+
+SparseQuery: TypeAlias = str | dict[int, float]
+"""What the sparse leg is asked with: a text for BM25, or weights for the sparse vectors of a model."""
 
 _MIN_EF: Final = 64
 
@@ -54,36 +57,57 @@ class Searcher:
         hits = [Hit(to_passage(hit.id, hit["entity"]), float(hit.score)) for hit in found]
         return hits, np.asarray([hit["entity"].get(EMBEDDING, ()) for hit in found], np.float32)
 
-    def by_words(self, text: str) -> list[Hit]:
-        """Finds the passages that BM25 ranks highest.
+    def by_sparse(self, query: SparseQuery) -> list[Hit]:
+        """Finds the passages that the sparse leg ranks highest; none that shares no entry with the query.
 
         Raises:
-            CollectionError: If the collection has no full text.
+            CollectionError: If the collection has no sparse leg, or one of the other kind.
         """
+        return self._by_words(query) if isinstance(query, str) else self._by_weights(query)
+
+    def by_both(self, query: FloatArray, sparse: SparseQuery) -> tuple[list[Hit], list[Hit]]:
+        """Searches by vector and by the sparse leg; at the same time where a server answers.
+
+        Returns:
+            What the vector found, and what the sparse leg found.
+        """
+        if self.connection.lite:  # pure Python, which does one after the other anyway
+            return self.by_vector(query)[0], self.by_sparse(sparse)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(copy_context().run, self.by_sparse, sparse)
+            return self.by_vector(query)[0], found.result()
+
+    def _by_words(self, text: str) -> list[Hit]:
         if self.layout.full_text is None:
-            raise CollectionError(
-                f"collection {self.session.name!r} has no full text, so it can't be searched by words: search it by "
-                "vector alone (mode='dense'), or ingest into a new collection, which gets full text on Milvus Lite and on "
-                "servers from version 2.5 on"
-            )
+            raise CollectionError(f"collection {self.session.name!r} {self._instead_of_words()}")
         words = analyse(text) if self.layout.full_text == TEXT_BM25 else text
         if not has_words(words):
             return []
-        found = self._search(SPARSE, [words], "BM25", {}, OUTPUT_FIELDS)
+        found = self._search(SPARSE, [words], SPARSE_METRICS["bm25"], {}, OUTPUT_FIELDS)
         # Milvus Lite reports a distance, which is the negative of what servers report.
         return [Hit(to_passage(hit.id, hit["entity"]), abs(float(hit.score))) for hit in found]
 
-    def by_both(self, query: FloatArray, text: str) -> tuple[list[Hit], list[Hit]]:
-        """Searches by vector and by words; at the same time where a server answers.
+    def _by_weights(self, weights: dict[int, float]) -> list[Hit]:
+        if self.layout.sparse != "model":
+            raise CollectionError(
+                f"collection {self.session.name!r} holds no sparse vectors of a model to compare with: "
+                + ("search it by words, with the text" if self.layout.full_text else self._instead_of_words())
+            )
+        if not weights:
+            return []
+        found = self._search(SPARSE, [weights], SPARSE_METRICS["model"], {}, OUTPUT_FIELDS)
+        return [Hit(to_passage(hit.id, hit["entity"]), float(hit.score)) for hit in found]
 
-        Returns:
-            What the vector found, and what the words found.
-        """
-        if self.connection.lite:  # pure Python, which does one after the other anyway
-            return self.by_vector(query)[0], self.by_words(text)
-        with ThreadPoolExecutor(1) as pool:
-            words = pool.submit(copy_context().run, self.by_words, text)
-            return self.by_vector(query)[0], words.result()
+    def _instead_of_words(self) -> str:
+        if self.layout.sparse == "model":
+            return (
+                "holds the sparse vectors of a model and no full text, so it can't be searched by words: give the question's "
+                "sparse vector, which qwen3_rag.milvus.embed_query makes"
+            )
+        return (
+            "has no full text, so it can't be searched by words: search it by vector alone (mode='dense'), or ingest into "
+            "a new collection, which gets full text on Milvus Lite and on servers from version 2.5 on"
+        )
 
     def _search(
         self, field: str, data: list[Any], metric: str, params: dict[str, Any], output_fields: Sequence[str]

@@ -13,8 +13,15 @@ from qwen3_rag.milvus.connection import Connection, Target, connect
 from qwen3_rag.milvus.contract import Contract
 from qwen3_rag.milvus.expressions import id_in, quoted
 from qwen3_rag.milvus.failures import ConnectionLostError, translated
-from qwen3_rag.milvus.lifecycle import Settings, checked_full_text, create_bare, create_index, open_collection
-from qwen3_rag.milvus.schema import ID, Layout
+from qwen3_rag.milvus.lifecycle import (
+    Settings,
+    check_index,
+    create_bare,
+    create_index,
+    open_collection,
+    sparse_of_new,
+)
+from qwen3_rag.milvus.schema import ID, Layout, SparseLeg
 
 ROWS_PER_REQUEST: Final = 500
 """When reading rows by id."""
@@ -84,15 +91,20 @@ class Session:
                 layout = self._layout = open_collection(self.connection(), self.settings)
         return layout
 
-    def create(self, dimensions: int, contract: Contract | None) -> Layout:
+    def sparse(self) -> SparseLeg | None:
+        """What the sparse leg of the collection holds, or that of a new one would."""
+        layout = self.layout()
+        return sparse_of_new(self.connection(), self.settings) if layout is None else layout.sparse
+
+    def create(self, dimensions: int, sparse: SparseLeg | None, contract: Contract | None) -> Layout:
         """Creates the collection and its indexes, or nothing; or opens the one that somebody else just created."""
         connection = self.connection()
-        full_text = checked_full_text(connection, self.settings)
+        check_index(connection, self.settings)
         with self._writing(connection), self._opening:
-            if self.layout() is None and self._create_bare(connection, dimensions, contract, full_text):
+            if self.layout() is None and self._create_bare(connection, dimensions, sparse, contract):
                 try:
                     with self.translated("indexing"):
-                        create_index(connection.client, self.settings, full_text=full_text)
+                        create_index(connection.client, self.settings, sparse=sparse)
                     self.layout()
                 except BaseException as error:
                     self._drop_after(error)
@@ -216,12 +228,14 @@ class Session:
     def _writing(self, connection: Connection) -> AbstractContextManager[Any]:
         return connection.writing if connection.lite else nullcontext()
 
-    def _create_bare(self, connection: Connection, dimensions: int, contract: Contract | None, full_text: bool) -> bool:
+    def _create_bare(
+        self, connection: Connection, dimensions: int, sparse: SparseLeg | None, contract: Contract | None
+    ) -> bool:
         """Creates the collection without an index; `False` if somebody else was faster."""
         properties = {} if contract is None else contract.properties()
         try:
             with self.translated("creating"):
-                create_bare(connection.client, self.settings, dimensions, properties, full_text=full_text)
+                create_bare(connection.client, self.settings, dimensions, properties, sparse=sparse)
         except StoreError:
             if self.exists():
                 return False

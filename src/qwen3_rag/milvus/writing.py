@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy.typing as npt
 
 from qwen3_rag.errors import CollectionError, FilterError, InputError, TruncationWarning
-from qwen3_rag.milvus.checks import checked_ids, checked_vectors
+from qwen3_rag.milvus.checks import AnySparse, checked_ids, checked_sparse, checked_vectors
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.contract import Contract, is_normalized
 from qwen3_rag.milvus.expressions import id_in
 from qwen3_rag.milvus.reading import AnyFilter, CollectionReader, to_condition
-from qwen3_rag.milvus.records import batches, to_rows, with_full_text
-from qwen3_rag.milvus.schema import ID, TEXT_BM25, Layout
+from qwen3_rag.milvus.records import batches, to_rows, with_full_text, with_sparse
+from qwen3_rag.milvus.schema import ID, TEXT_BM25, Layout, SparseLeg
 from qwen3_rag.milvus.session import ROWS_PER_REQUEST
 from qwen3_rag.types import Embedder, FloatArray, Passage, Truncation
 
@@ -27,6 +27,7 @@ class CollectionWriter(CollectionReader):
         passages: Sequence[Passage],
         vectors: npt.ArrayLike,
         *,
+        sparse: Sequence[AnySparse] | None = None,
         embedder: Embedder | None = None,
         instruction: str | None = None,
     ) -> tuple[Truncation, ...]:
@@ -37,6 +38,8 @@ class CollectionWriter(CollectionReader):
         Args:
             passages: The passages, with unique ids; not changed.
             vectors: Shape `(len(passages), dimensions)`.
+            sparse: The model's sparse vectors, one for each passage, if the collection has them in its sparse leg; see
+                `qwen3_rag.milvus.embed_passages`. A passage whose vector has no entries is found by its dense one alone.
             embedder: What made the vectors. A new collection remembers it, an existing one is compared with it; without
                 one, a new collection says nothing of its model.
             instruction: The query instruction to remember, if it is not the embedder's own.
@@ -47,18 +50,21 @@ class CollectionWriter(CollectionReader):
 
         Raises:
             InputError: If a passage or a vector can't be stored; nothing was written.
-            CollectionError: If another model wrote the collection, or its vectors have another length; nothing was
-                written.
+            CollectionError: If another model wrote the collection, its vectors have another length, or it has no place for
+                sparse vectors or needs them; nothing was written.
             StoreError: If Milvus fails; the message says how many passages were written before.
         """
         passages = list(passages)
         matrix = checked_vectors(vectors, len(passages), metric=self._session.settings.metric)
+        weights = None if sparse is None else checked_sparse(sparse, len(passages))
         if not passages:
             return ()
 
         def send(connection: Connection, layout: Layout) -> tuple[Truncation, ...]:
             self._check_fit(layout, matrix, embedder)
+            self._check_sparse(layout.sparse, given=weights is not None)
             complete, cut = with_full_text(rows) if layout.full_text == TEXT_BM25 else (rows, ())
+            complete = complete if weights is None else with_sparse(complete, weights)
             written = 0
             for batch in batches(complete):
                 with self._session.translated(f"writing (after {written} of {len(rows)} passages) to"):
@@ -69,8 +75,10 @@ class CollectionWriter(CollectionReader):
         with self._session.writing():
             rows = to_rows(passages, matrix, self._session.layout() or Layout(matrix.shape[1]))
             while (cut := self._session.run("writing to", None, send)) is None:
-                contract = None if embedder is None else Contract.of(embedder, matrix, instruction)
-                self._session.create(matrix.shape[1], contract)
+                leg = self._session.sparse()
+                self._check_sparse(leg, given=weights is not None)
+                contract = None if embedder is None else Contract.of(embedder, matrix, instruction, leg or "none")
+                self._session.create(matrix.shape[1], leg, contract)
         _warn_of(cut, passages)
         return cut
 
@@ -133,6 +141,19 @@ class CollectionWriter(CollectionReader):
                 f"collection {self._session.name!r} holds normalised vectors and compares by IP, so longer vectors would "
                 "always win: normalise these too, or write them to another collection"
             )
+
+    def _check_sparse(self, leg: SparseLeg | None, *, given: bool) -> None:
+        if given == (leg == "model"):
+            return
+        if given:
+            raise CollectionError(
+                f"collection {self._session.name!r} has no place for sparse vectors (its sparse leg is {leg!r}): leave sparse= "
+                "out, or write to a new collection that is opened with sparse='model'"
+            )
+        raise CollectionError(
+            f"collection {self._session.name!r} holds the sparse vectors of a model, so each passage needs one: pass sparse=…, "
+            "which qwen3_rag.milvus.embed_passages makes, or use a collection with sparse='bm25'"
+        )
 
 
 def _warn_of(cut: Sequence[Truncation], passages: Sequence[Passage]) -> None:

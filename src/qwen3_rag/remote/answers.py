@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from qwen3_rag.errors import RemoteAnswerError, RemoteRequestError
-from qwen3_rag.remote.api import Embedding, Output, Rows, SparseVector
+from qwen3_rag.remote.api import Embedding, Output, Rows
 from qwen3_rag.remote.failures import complaint_of
-from qwen3_rag.types import FloatArray
+from qwen3_rag.types import FloatArray, SparseVector
 
 _FIELDS = {
     "dense": ("embedding",),

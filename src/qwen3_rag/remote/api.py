@@ -6,33 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from qwen3_rag.types import FloatArray
+from qwen3_rag.types import FloatArray, SparseVector
 
 Role: TypeAlias = Literal["document", "query"]
 Output: TypeAlias = Literal["dense", "sparse", "dense&sparse"]
 """As DashScope spells `output_type`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SparseVector:
-    """Weights of vocabulary entries: what a learned sparse embedding gives, for hybrid search.
-
-    Attributes:
-        indices: Shape `(n,)`, the entries, ascending.
-        values: Shape `(n,)`, float32, their weights.
-        tokens: The entries as text where the server names them, else empty.
-    """
-
-    indices: npt.NDArray[np.int64]
-    values: FloatArray
-    tokens: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[int, float]:
-        """Returns index and weight of each entry, the form in which Milvus takes a sparse vector."""
-        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from qwen3_rag.remote.connection import ConnectionOptions
 from qwen3_rag.remote.embedding_plan import (
     EmbeddingJob,
     EmbeddingSettings,
-    HybridEmbeddingResult,
     dense_rows,
     read_embeddings,
 )
@@ -36,7 +35,7 @@ from qwen3_rag.remote.probe import (
 from qwen3_rag.remote.profiles import embedding_profile, split_name
 from qwen3_rag.remote.servers import DashScopeApi
 from qwen3_rag.remote.tokens import token_counter
-from qwen3_rag.types import EmbeddingResult, FloatArray
+from qwen3_rag.types import EmbeddingResult, FloatArray, HybridEmbeddingResult
 
 T = TypeVar("T")
 
@@ -133,6 +132,11 @@ class RemoteEmbedder(HybridMethods):
     def instruction(self) -> str:
         """The query instruction when a call names no other."""
         return self._settings.instruction
+
+    @property
+    def has_sparse(self) -> bool:
+        """Whether `hybrid_documents` and `hybrid_queries` work: DashScope's models from `text-embedding-v3` on have them."""
+        return self._settings.profile.sparse
 
     def embed_documents(self, texts: Sequence[str], *, dimensions: int | None = None) -> EmbeddingResult:
         """Embeds passages: no instruction, no prefix.

@@ -12,7 +12,7 @@ from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.models import MIN_DIMENSIONS
 from qwen3_rag.prompts import DEFAULT_INSTRUCTION, check_instruction, query_text
 from qwen3_rag.remote.answers import check_widths, embedding, in_order
-from qwen3_rag.remote.api import Embedding, EmbeddingCall, Output, Role, Rows, SparseVector
+from qwen3_rag.remote.api import Embedding, EmbeddingCall, Output, Role, Rows
 from qwen3_rag.remote.batching import Outcome
 from qwen3_rag.remote.dashscope import COMPATIBLE_EMBEDDINGS_PATH
 from qwen3_rag.remote.inputs import TooLong, check_texts, fit
@@ -20,23 +20,6 @@ from qwen3_rag.remote.openai_compatible import OpenAIEmbeddings
 from qwen3_rag.remote.servers import EmbeddingProfile
 from qwen3_rag.remote.tokens import TokenCounter
 from qwen3_rag.types import FloatArray, Truncation
-
-
-@dataclass(frozen=True, slots=True)
-class HybridEmbeddingResult:
-    """Sparse vectors in the order of the input, with the dense ones where they were asked for.
-
-    Attributes:
-        vectors: Shape `(n_texts, dimensions)`, or `None` if only sparse vectors were asked for.
-        sparse: One for each text.
-        tokens: Tokens that the server counted.
-        truncated: The texts that lost tokens.
-    """
-
-    vectors: FloatArray | None
-    sparse: tuple[SparseVector, ...]
-    tokens: int = 0
-    truncated: tuple[Truncation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

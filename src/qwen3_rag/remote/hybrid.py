@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from qwen3_rag.remote.api import Output
-from qwen3_rag.remote.embedding_plan import EmbeddingJob, HybridEmbeddingResult
+from qwen3_rag.remote.embedding_plan import EmbeddingJob
 from qwen3_rag.remote.model import RemoteModel
+from qwen3_rag.types import HybridEmbeddingResult
 
 
 class HybridMethods(RemoteModel[bool]):

@@ -20,7 +20,6 @@ from qwen3_rag.thinking.deciding import (
     within_session,
 )
 from qwen3_rag.thinking.dialects import Request
-from qwen3_rag.thinking.failures import redacted
 from qwen3_rag.thinking.healing import LEARNED, Fix, FixName, Learned, find_fix
 from qwen3_rag.thinking.history import History, resolve_history
 from qwen3_rag.thinking.policy import Decision, Source
@@ -84,8 +83,9 @@ def heal(call: Call, error: BaseException, learned: Learned = LEARNED, *, tried:
         return False
     new = learned.add(call.endpoint.base_url, call.model, fix)
     if new:
-        said = redacted(wire.message, call.endpoint)
-        _logger.warning("%s on %s: %s: learnt %r", call.model, host_of(call.endpoint.base_url), said, fix.name)
+        # Not the server's words: some servers quote the request.
+        host, why = host_of(call.endpoint.base_url), wire.status or wire.kind
+        _logger.warning("%s on %s refused a call (%s): learnt %r", call.model, host, why, fix.name)
     if fix.name in tried.known if tried is not None else not new:
         return False
     if tried is not None and tried.grant is not None:

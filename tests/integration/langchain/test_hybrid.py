@@ -71,8 +71,8 @@ def test_hits_tell_of_both_legs(store):
         assert (hit.sparse.rank if hit.sparse else None) == (
             sparse.index(hit.passage.id) + 1 if hit.passage.id in sparse else None
         )
-    vector = store.query_vector("yeast data")
-    assert [h.passage.id for h in store.hits("", 4, vector=vector)] == dense
+    embedded = store.embed_question("yeast data")
+    assert [h.passage.id for h in store.hits("", 4, embedded=embedded)] == dense
 
 
 def test_weights(store):
@@ -143,7 +143,7 @@ async def test_async_is_the_same(store, mode, same):
 
 
 def test_a_store_without_full_text(where, embedder):
-    with MilvusStore(Qwen3Embeddings(embedder), full_text=False, **where) as store:
+    with MilvusStore(Qwen3Embeddings(embedder), sparse=None, **where) as store:
         store.add_texts(["data"])
         assert len(store.similarity_search("data")) == 1
         for mode in ("sparse", "hybrid"):

@@ -10,6 +10,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from qwen3_rag.errors import CollectionError, ConfigurationError
 from qwen3_rag.langchain import MilvusStore, Qwen3Embeddings, Qwen3Retriever
+from qwen3_rag.langchain._tracing import EMBED_RUN, SEARCH_RUN
 from qwen3_rag.langchain.rerankers import RUN_NAME
 from tests.fakes import OverlapReranker, WordEmbedder
 
@@ -145,7 +146,8 @@ async def test_any_sources_can_be_mixed(uri, embedder, inner):
         assert set(where_from(found).values()) == set(sources)
         assert [d.page_content for d in found].count("listed data") == 1
     for run in runs.traced_runs:
-        assert [child.name for child in run.child_runs] == ["Fixed", RUN_NAME]
+        first, *searches, last = [child.name for child in run.child_runs]
+        assert (first, sorted(searches), last) == (EMBED_RUN, ["Fixed", SEARCH_RUN, SEARCH_RUN], RUN_NAME)
     assert "retrieval_collection" not in sources["list"].documents[0].metadata
     with pytest.raises(ConfigurationError, match="InMemoryVectorStore"):
         retriever.invoke(QUERY, mode="hybrid")

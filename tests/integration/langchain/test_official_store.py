@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from langchain_core.documents import Document
 
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.errors import CollectionError, ConfigurationError
 from qwen3_rag.langchain import MilvusStore, Qwen3Embeddings, Qwen3Retriever
 from qwen3_rag.milvus import Compare, compile_filter
 from tests.fakes import OverlapReranker, WordEmbedder
@@ -89,9 +89,9 @@ def test_an_instruction_acts_or_raises(dense, hybrid):
         Qwen3Retriever(hybrid, OverlapReranker(), mode="hybrid")
 
 
-@pytest.mark.parametrize("full_text", [False, True])
-def test_it_reads_what_we_write(uri, full_text):
-    ours = MilvusStore(Qwen3Embeddings(WordEmbedder()), "ours", uri=uri, full_text=full_text)
+@pytest.mark.parametrize("sparse", [None, "bm25"])
+def test_it_reads_what_we_write(uri, sparse):
+    ours = MilvusStore(Qwen3Embeddings(WordEmbedder()), "ours", uri=uri, sparse=sparse)
     ours.add_documents(DOCUMENTS, ids=IDS)
     both = {
         "builtin_function": langchain_milvus.BM25BuiltInFunction(
@@ -109,7 +109,7 @@ def test_it_reads_what_we_write(uri, full_text):
         primary_field="id",
         text_field="text",
         enable_dynamic_field=True,
-        **(both if full_text else alone),
+        **(both if sparse else alone),
     )
     found = Qwen3Retriever(theirs, OverlapReranker()).invoke(QUERY)
     assert found[0].page_content == "how is data stored here"
@@ -123,3 +123,34 @@ def test_it_is_one_of_several_sources(dense, hybrid, uri):
     retriever = Qwen3Retriever({"dense": dense, "hybrid": hybrid, "ours": ours}, OverlapReranker(), k=5, top_n=20)
     assert {d.metadata["retrieval_collection"] for d in retriever.invoke(QUERY)} >= {"dense", "ours"}
     ours.close()
+
+
+def test_we_open_what_it_wrote_with_our_names(uri):
+    """`partition_key_field` is its only way to a column that is no metadata key of the first document."""
+    theirs = langchain_milvus.Milvus(
+        Qwen3Embeddings(WordEmbedder()),
+        collection_name="theirs",
+        connection_args={"uri": uri},
+        index_params=DENSE_INDEX,
+        search_params=DENSE_SEARCH,
+        primary_field="id",
+        text_field="text",
+        vector_field="embedding",
+        partition_key_field="doc_id",
+        enable_dynamic_field=True,
+    )
+    about = [Document(page_content=d.page_content, metadata={**d.metadata, "doc_id": "a file"}) for d in DOCUMENTS]
+    theirs.add_documents(about, ids=IDS)
+    with MilvusStore(Qwen3Embeddings(WordEmbedder()), "theirs", uri=uri) as ours:
+        found = Qwen3Retriever(ours, OverlapReranker(), k=10).invoke(QUERY, filter={"n": {"$lt": 50}})
+        assert (found[0].id, found[0].page_content, found[0].metadata["n"]) == ("d03", TEXTS[3], 3)
+        assert ours.get_by_ids(["d03"]) == [Document(id="d03", page_content=TEXTS[3], metadata={"n": 3})]
+        ours.add_texts(["new"], ids=["d03"])
+        assert ours.get_by_ids(["d03"])[0].page_content == "new"
+
+
+def test_what_it_wrote_with_its_own_names_is_refused_and_can_be_used_through_it(dense, uri):
+    ours = MilvusStore(Qwen3Embeddings(WordEmbedder()), "dense", uri=uri)
+    with ours, pytest.raises(CollectionError, match="does not fit"):
+        ours.similarity_search(QUERY)
+    assert Qwen3Retriever(dense, OverlapReranker()).invoke(QUERY)[0].page_content == TEXTS[3]

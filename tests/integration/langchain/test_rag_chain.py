@@ -487,7 +487,9 @@ def test_a_model_that_always_thinks_says_so(server):
     assert any("thinking=False could not be had" in note for note in answer.notes)
 
 
-@pytest.mark.parametrize("module", ["langchain.chains", "llama_index.query_engines"])
+@pytest.mark.parametrize(
+    "module", ["langchain.chains", "llama_index.query_engines", "langchain.deep_search", "llama_index.deep_search"]
+)
 def test_other_models_do_not_bring_openai(module):
     pytest.importorskip("langchain_core" if module.startswith("langchain") else "llama_index.core")
     code = f"import sys, qwen3_rag.{module}; assert not {{'openai', 'torch', 'pymilvus'}} & sys.modules.keys()"

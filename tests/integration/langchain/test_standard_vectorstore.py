@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
-from qwen3_rag.langchain import MilvusStore
+from qwen3_rag.langchain import MilvusStore, Qwen3Embeddings
+from tests.fakes import SparseWordEmbedder
 
 
 class TestMilvusStore(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, where):
-        with MilvusStore(self.get_embeddings(), full_text=True, **where) as store:
+        with MilvusStore(self.get_embeddings(), sparse="bm25", **where) as store:
             yield store
             store.collection.drop()
 
@@ -19,6 +20,14 @@ class TestMilvusStore(VectorStoreIntegrationTests):
 class TestMilvusStoreWithoutFullText(VectorStoreIntegrationTests):
     @pytest.fixture
     def vectorstore(self, where):
-        with MilvusStore(self.get_embeddings(), full_text=False, **where) as store:
+        with MilvusStore(self.get_embeddings(), sparse=None, **where) as store:
+            yield store
+            store.collection.drop()
+
+
+class TestMilvusStoreWithTheModelsSparseVectors(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, where):
+        with MilvusStore(Qwen3Embeddings(SparseWordEmbedder()), sparse="model", **where) as store:
             yield store
             store.collection.drop()

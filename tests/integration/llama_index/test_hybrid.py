@@ -118,7 +118,7 @@ def test_what_would_be_ignored_is_refused(filled):
 
 
 def test_a_collection_without_full_text(tmp_path):
-    with MilvusStore(tmp_path / "m.db", full_text=False) as store:
+    with MilvusStore(tmp_path / "m.db", sparse=None) as store:
         node = TextNode(id_="a", text="data", embedding=WordEmbedder().embed_documents(["data"]).vectors[0].tolist())
         store.add([node])
         assert store.query(ask("data", VectorStoreQueryMode.DEFAULT)).ids == ["a"]

@@ -16,6 +16,7 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain import Qwen3Embeddings, Qwen3Reranker, Qwen3Retriever
+from qwen3_rag.langchain._tracing import SEARCH_RUN
 from qwen3_rag.langchain.rerankers import RUN_NAME
 from tests.fakes import OverlapReranker, WordEmbedder
 
@@ -271,8 +272,8 @@ async def test_runs_have_child_runs(retriever, inner, documents):
         r.invoke(QUERY, {"callbacks": [runs]})
         await r.ainvoke(QUERY, {"callbacks": [runs]})
     trees = [(run.run_type, [(c.run_type, c.name) for c in run.child_runs]) for run in runs.traced_runs]
-    rerank, source = ("chain", RUN_NAME), ("retriever", "ListRetriever")
-    assert trees == [("retriever", [rerank])] * 2 + [("retriever", [source, rerank])] * 2
+    rerank, search, source = ("chain", RUN_NAME), ("retriever", SEARCH_RUN), ("retriever", "ListRetriever")
+    assert trees == [("retriever", [search, rerank])] * 2 + [("retriever", [source, rerank])] * 2
     assert all(run.child_runs[-1].outputs["output"] == run.outputs["documents"] for run in runs.traced_runs)
 
 

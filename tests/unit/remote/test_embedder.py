@@ -220,6 +220,13 @@ async def test_sparse_vectors_asynchronously():
         assert len(documents.sparse) == len(queries.sparse) == 1
 
 
+def test_a_model_says_whether_it_has_sparse_vectors():
+    for name, has in (("v4", True), ("v3", True), ("v2", False)):
+        assert load_embedder(f"dashscope:text-embedding-{name}", api_key="k").has_sparse is has
+    assert load_embedder("dashscope:text-embedding-v4", api_key="k", api="compatible").has_sparse is False
+    assert embedder("http://localhost:1").has_sparse is False
+
+
 def test_sparse_vectors_where_there_are_none_are_refused():
     with pytest.raises(ConfigurationError, match="no sparse vectors"):
         embedder("http://localhost:1").hybrid_documents(["a"])

@@ -32,6 +32,11 @@ class RetrievalReport:
     mrr: float = 0.0
     mrr_cutoff: int = 10
 
+    def figures(self) -> dict[str, float]:
+        """Recall at every cut-off, reciprocal rank and nDCG at the last one, by the names that people know."""
+        recalls = {f"recall@{k}": value for k, value in self.recall.items()}
+        return {**recalls, f"MRR@{self.mrr_cutoff}": self.mrr, f"nDCG@{self.mrr_cutoff}": self.ndcg[self.mrr_cutoff]}
+
     def __str__(self) -> str:
         recalls = "  ".join(f"recall@{k} {value:.3f}" for k, value in self.recall.items())
         gains = "  ".join(f"nDCG@{k} {value:.3f}" for k, value in self.ndcg.items())

@@ -1,0 +1,293 @@
+"""Three stages at once: one thread reads, cuts and looks up, the caller's embeds, one writes.
+
+Between them lie at most `AHEAD` batches, so memory is bounded and a slow stage holds up the others instead of being run
+over. Counters are changed in the caller's thread alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from threading import Event, Lock
+from typing import Final, TypeVar
+
+import numpy as np
+
+from qwen3_rag.errors import InputError, Qwen3RagError
+from qwen3_rag.ingest.embedding import Embed, Embedded, Vectors, embed_batch
+from qwen3_rag.ingest.report import IngestProgress, RowFailure, Tally
+from qwen3_rag.ingest.roots import claim, roots_of, with_roots
+from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.types import Embedder, Passage, Truncation
+
+AHEAD: Final = 2
+"""Batches that wait before each stage."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A passage that was cut from a file.
+
+    Attributes:
+        passage: The passage.
+        root: Label of what it was found below.
+        fraction: Share of all files' bytes up to its end.
+    """
+
+    passage: Passage
+    root: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Passages on their way.
+
+    Attributes:
+        fresh: Those that are not in the collection.
+        claims: For each label, ids that are there, or will be, under other labels.
+        passages: How many passages the batch had, with those that need nothing.
+        fraction: Share of all files' bytes up to its end.
+    """
+
+    fresh: list[Passage]
+    claims: dict[str, list[str]]
+    passages: int
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a batch.
+
+    Attributes:
+        batch: The batch.
+        embedded: What the model made of it.
+        added: How many passages were stored.
+        claimed: How many got a label more.
+        failed: What could not be embedded or stored.
+        unseen: Passages that BM25 does not see whole, by id.
+    """
+
+    batch: Batch
+    embedded: Embedded
+    added: int
+    claimed: int
+    failed: list[RowFailure]
+    unseen: list[tuple[str, Truncation]]
+
+
+class InFlight:
+    """The ids that are on their way to the collection, and under which labels."""
+
+    def __init__(self) -> None:
+        self._roots: dict[str, str] = {}
+        self._lock = Lock()
+
+    def roots(self, ids: Iterable[str]) -> dict[str, str]:
+        """Returns the labels of those ids that are on their way now."""
+        with self._lock:
+            return {id_: self._roots[id_] for id_ in ids if id_ in self._roots}
+
+    def add(self, fresh: dict[str, str]) -> None:
+        """Adds ids with their labels."""
+        with self._lock:
+            self._roots |= fresh
+
+    def remove(self, passages: Iterable[Passage]) -> None:
+        """Takes out what has arrived."""
+        with self._lock:
+            for passage in passages:
+                self._roots.pop(passage.id, None)
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Finds out which passages are new. It runs in the reading thread.
+
+    Attributes:
+        collection: Where they may be already.
+        flying: What is on its way there.
+        met: Told of every passage that was read: its label and id.
+    """
+
+    collection: MilvusCollection
+    flying: InFlight
+    met: Callable[[Iterable[tuple[str, str]]], None]
+
+    def batches(self, placed: Iterator[Placed], size: int) -> Iterator[Batch]:
+        """Groups passages, and sorts out which of them have to be embedded."""
+        while group := list(islice(placed, size)):
+            self.met((each.root, each.passage.id) for each in group)
+            yield self._sort(group)
+
+    def _sort(self, group: Sequence[Placed]) -> Batch:
+        ids = list(dict.fromkeys(each.passage.id for each in group))
+        # In this order: what is not on its way any more has been written before, and is found.
+        flying = self.flying.roots(ids)
+        known = {passage.id: passage for passage in self.collection.get(ids)}
+        fresh: dict[str, Placed] = {}
+        claims: dict[str, list[str]] = {}
+        for each in group:
+            id_, root = each.passage.id, each.root
+            if id_ in flying or id_ in fresh:
+                foreign = root != (flying[id_] if id_ in flying else fresh[id_].root)
+            elif id_ in known and known[id_].text == each.passage.text:
+                labels = roots_of(known[id_])
+                foreign = bool(labels) and root not in labels
+            else:
+                fresh[id_] = each if id_ not in known else _in_place_of(known[id_], each)
+                continue
+            if foreign:
+                claims.setdefault(root, []).append(id_)
+        self.flying.add({id_: each.root for id_, each in fresh.items()})
+        return Batch([each.passage for each in fresh.values()], claims, len(group), group[-1].fraction)
+
+
+def _in_place_of(stored: Passage, placed: Placed) -> Placed:
+    """A passage with an id of the splitter's own whose text has changed: it is found where the old one was, too."""
+    labels = dict.fromkeys([*roots_of(stored), placed.root])
+    return replace(placed, passage=replace(placed.passage, metadata=with_roots(placed.passage, list(labels))))
+
+
+@dataclass(slots=True)
+class Writer:
+    """Stores what was embedded. It runs in the writing thread.
+
+    Attributes:
+        collection: Where to.
+        embedder: What a new collection remembers.
+        flying: Told of what has arrived.
+    """
+
+    collection: MilvusCollection
+    embedder: Embedder
+    flying: InFlight
+    _broken: Event = field(default_factory=Event)
+
+    def write(self, batch: Batch, embedded: Embedded) -> Written | None:
+        """Writes a batch; returns `None` if one before it could not be written."""
+        if self._broken.is_set():
+            return None
+        try:
+            return self._write(batch, embedded)
+        except BaseException:
+            self._broken.set()
+            raise
+
+    def _write(self, batch: Batch, embedded: Embedded) -> Written:
+        done = [batch.fresh[position] for position in sorted(embedded.vectors)]
+        failed = [RowFailure.of(batch.fresh[at], error) for at, error in sorted(embedded.failed.items())]
+        unseen: list[tuple[str, Truncation]] = []
+        refused: list[RowFailure] = []
+        if done:
+            self._store(done, [vectors for _, vectors in sorted(embedded.vectors.items())], unseen, refused)
+        claimed = sum(claim(self.collection, ids, root) for root, ids in batch.claims.items())
+        self.flying.remove(batch.fresh)
+        return Written(batch, embedded, len(done) - len(refused), claimed, failed + refused, unseen)
+
+    def _store(
+        self,
+        passages: Sequence[Passage],
+        vectors: Sequence[Vectors],
+        unseen: list[tuple[str, Truncation]],
+        refused: list[RowFailure],
+    ) -> None:
+        """Stores what can be stored: the store checks everything before it writes, so halving finds what it refuses."""
+        try:
+            dense = np.stack([each.dense for each in vectors])
+            sparse = [each.sparse for each in vectors if each.sparse is not None]
+            cuts = self.collection.upsert(passages, dense, sparse=sparse or None, embedder=self.embedder)
+        except InputError as error:
+            if len(passages) == 1:
+                refused.append(RowFailure.of(passages[0], error))
+                return
+            middle = len(passages) // 2
+            for half in (slice(None, middle), slice(middle, None)):
+                self._store(passages[half], vectors[half], unseen, refused)
+        else:
+            unseen.extend((passages[cut.index].id, cut) for cut in cuts)
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Runs the stages.
+
+    Attributes:
+        embed: What embeds.
+        writer: What stores.
+        tally: The counters.
+        progress: Told after every batch.
+    """
+
+    embed: Embed
+    writer: Writer
+    tally: Tally
+    progress: Callable[[IngestProgress], None] | None
+    _writing: deque[Future[Written | None]] = field(default_factory=deque)
+
+    def run(self, batches: Iterator[Batch]) -> None:
+        """Brings all batches into the collection.
+
+        Raises:
+            BaseException: What any stage raises. What was embedded before is stored, if the store is not what failed.
+        """
+        with ExitStack() as stack:
+            reader = stack.enter_context(ThreadPoolExecutor(1, "qwen3-rag-ingest-read"))
+            writer = stack.enter_context(ThreadPoolExecutor(1, "qwen3-rag-ingest-write"))
+            stack.callback(reader.shutdown, wait=False, cancel_futures=True)
+            try:
+                for batch in _ahead(reader, batches):
+                    embedded = embed_batch(self.embed, [passage.text for passage in batch.fresh])
+                    self._writing.append(writer.submit(copy_context().run, self.writer.write, batch, embedded))
+                    self._settle(AHEAD)
+                    embedded.check()
+                self._settle(0)
+            except BaseException:
+                self.progress = None
+                with suppress(Qwen3RagError):  # the first error is the one to tell
+                    self._settle(0)
+                raise
+
+    def _settle(self, most: int) -> None:
+        """Counts what was written, and waits until at most so many batches are unwritten."""
+        while self._writing and (len(self._writing) > most or self._writing[0].done()):
+            written = self._writing.popleft().result()
+            if written is not None:
+                self._count(written)
+
+    def _count(self, written: Written) -> None:
+        tally, fresh = self.tally, written.batch.fresh
+        skipped = len(fresh) - written.added - len(written.failed)  # not embedded, because of an error of all texts
+        tally.passages += written.batch.passages - skipped
+        tally.fraction = max(tally.fraction, written.batch.fraction)
+        tally.added += written.added
+        tally.tokens += written.embedded.tokens
+        tally.claimed = tally.claimed or bool(written.claimed)
+        tally.failed_rows += written.failed
+        tally.truncated += [(fresh[cut.index].id, cut) for cut in written.embedded.truncated]
+        tally.truncated += written.unseen
+        if self.progress is not None:
+            self.progress(tally.progress())
+
+
+def _ahead(reader: ThreadPoolExecutor, items: Iterator[T]) -> Iterator[T]:
+    """Yields items that another thread prepares, a few ahead of what is asked for."""
+    waiting = deque(_ask(reader, items) for _ in range(AHEAD))
+    while (item := waiting.popleft().result()) is not None:
+        waiting.append(_ask(reader, items))
+        yield item
+
+
+def _ask(reader: ThreadPoolExecutor, items: Iterator[T]) -> Future[T | None]:
+    def ask() -> T | None:
+        return next(items, None)
+
+    return reader.submit(copy_context().run, ask)
