@@ -13,7 +13,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pymilvus3 test-infinity lint format bench clean
+.PHONY: help demo test test-pymilvus3 test-infinity test-standalone lint format bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -55,6 +55,15 @@ $(VENV)-infinity/done:
 test-infinity: $(VENV)/dev $(VENV)-infinity/done ## Run the remote back ends against a real server, Infinity
 	QWEN3_RAG_INFINITY=$(CURDIR)/$(VENV)-infinity/bin/infinity_emb $(BIN)/python -m pytest tests/remote_server
 
+$(VENV)-standalone/done:
+	$(PYTHON) -m venv $(VENV)-standalone
+	$(VENV)-standalone/bin/python $(PIP) milvus==2.3.5
+	@touch $@
+
+test-standalone: $(VENV)/dev $(VENV)-standalone/done ## Run dense search against a real Milvus 2.3.5 (Linux, as root)
+	unshare --net sh -c 'ip link set lo up && \
+		QWEN3_RAG_MILVUS=$(CURDIR)/$(VENV)-standalone/bin/milvus-server $(BIN)/python -m pytest tests/integration/test_milvus_standalone.py'
+
 lint: $(VENV)/dev ## Check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -64,8 +73,10 @@ format: $(VENV)/dev ## Format, and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev ## Compare speed and memory with the official sample and sentence-transformers (about 20 minutes)
+bench: $(VENV)/dev ## Measure the models beside the official ones, the ingest, and the chains (about an hour)
 	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/ingest_bench.py
+	$(BIN)/python tests/bench/chains_bench.py
 
 clean: ## Remove the environments and caches
-	rm -rf $(VENV) $(VENV3) $(VENV)-infinity .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(VENV3) $(VENV)-infinity $(VENV)-standalone .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

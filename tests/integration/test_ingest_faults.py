@@ -105,13 +105,14 @@ def test_an_interruption_of_the_command_ends_it_soon_and_cleanly(tmp_path):
     docs, path = write(tmp_path / "docs", range(640)), tmp_path / "m.db"
     command = """
     from qwen3_rag.cli import main, steps
-    embed, Slow.embed_documents = Slow.embed_documents, lambda *args: (os.write(1, b"."), embed(*args))[1]
+    embed, Slow.embed_documents = Slow.embed_documents, lambda *args, **how: (os.write(1, b"."), embed(*args, **how))[1]
     steps.load_embedder = lambda model: Slow()
     status = main(["ingest", sys.argv[1], "--uri", sys.argv[2], "--label", "docs"])
     import threading
     print(status, [t.name for t in threading.enumerate() if "ingest" in t.name])
     """
-    process = python(command, docs, path)
+    # A runner in the background may ignore SIGINT, and its children with it.
+    process = python(command, docs, path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert process.stdout.read(1) == "."
     started = time.monotonic()
     process.send_signal(signal.SIGINT)

@@ -123,6 +123,12 @@ def test_write_search_filter_delete(collection):
     assert collection.count() == len(left)
 
 
+def test_a_database_that_does_not_exist_is_no_empty_one(open_collection):
+    with pytest.raises(StoreConnectionError, match="no database 'nope'; it has 'default'"):
+        open_collection(db_name="nope").count()
+    assert open_collection(db_name="default").count() == 0
+
+
 def test_an_id_is_never_there_twice(collection):
     """An insert would write it a second time here, where Milvus Lite replaces it."""
     for seed in range(3):

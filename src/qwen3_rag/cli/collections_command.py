@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from rich import box
 from rich.table import Table
@@ -25,7 +25,7 @@ def collections_command(
     """List the collections of a database, the model that wrote each, and those that can't be searched, with the reason."""
     found = list_collections(uri, token=token)
     if as_json:
-        view.show_json({"collections": [_as_dict(info) for info in found]})
+        view.show_json({"collections": [asdict(info) for info in found]})
     else:
         _show(found)
 
@@ -63,7 +63,3 @@ def _cells(info: CollectionInfo) -> list[str]:
         info.sparse or _NONE,
         "another tool" if contract is None else f"qwen3-rag {contract.version}",
     ]
-
-
-def _as_dict(info: CollectionInfo) -> dict[str, Any]:
-    return {**asdict(info), "contract": info.contract and asdict(info.contract)}

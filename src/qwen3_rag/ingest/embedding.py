@@ -18,7 +18,6 @@ from qwen3_rag.errors import (
     RemoteModerationError,
 )
 from qwen3_rag.milvus import EmbeddedPassages, MilvusCollection, embed_passages
-from qwen3_rag.remote.api import Embedding
 from qwen3_rag.types import Embedder, FloatArray, SparseVector, Truncation
 
 OF_ONE_TEXT = (InputError, OutOfMemoryError, RemoteInputTooLongError, RemoteModerationError)
@@ -135,6 +134,8 @@ def _covers(error: RemoteBatchError, count: int) -> bool:
 
 def _vectors(done: object) -> Vectors | None:
     """What an error brings for a text: a vector, or with the sparse one."""
+    from qwen3_rag.remote.api import Embedding  # who raised the error has loaded it
+
     if isinstance(done, Embedding):
         return None if done.dense is None else Vectors(done.dense, done.sparse)
     return Vectors(done) if isinstance(done, np.ndarray) and done.ndim == 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,10 @@ from qwen3_rag.milvus.failures import captured, quiet, translated
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds to wait for a server when the caller names no timeout."""
+
+_TRANSPORTS: Final = 3
+"""Connections to a server that are tried at most. gRPC's channels to one address share a transport; if the server has just
+ended it for too many pings (as Milvus Lite's does with clients that were idle for long), the next attempt gets a new one."""
 
 _SCHEMES: Final = ("http", "https", "tcp")
 
@@ -118,14 +122,13 @@ def connect(target: Target, *, db_name: str | None, timeout: float | None) -> Co
         "dedicated": True,
     }
     if target.path is None:
-        try:
-            return _connect_to_server(target, options)
-        except StoreConnectionError as error:
-            # gRPC's channels to one address share a transport. If the server has just ended it for this (as Milvus Lite's
-            # does with clients that were idle for long), the next attempt gets a new one.
-            if not any("too many pings" in str(cause).lower() for cause in causes(error)):
-                raise
-            return _connect_to_server(target, options)
+        for _ in range(_TRANSPORTS - 1):
+            try:
+                return _connect_to_server(target, options)
+            except StoreConnectionError as error:
+                if not any("too many pings" in str(cause).lower() for cause in causes(error)):
+                    raise
+        return _connect_to_server(target, options)
     path = target.path.resolve()
     may_follow_crash = _acquire(path)
     with ExitStack() as undo, translated(f"opening {str(path)!r}"):
@@ -142,9 +145,27 @@ def _connect_to_server(target: Target, options: dict[str, Any]) -> Connection:
         client = pymilvus.MilvusClient(uri=target.address, **options)
         undo.callback(client.close)
         version = client.get_server_version()
+        _check_database(client, target, options["db_name"])
         undo.pop_all()
         lite = version.startswith("milvus_lite")  # an old server says "2.3-lite"
         return Connection(client, target, lite, _numbers(version), _writing(target.address), may_follow_crash=lite)
+
+
+def _check_database(client: Any, target: Target, name: str) -> None:
+    """Milvus 2.3 answers for a database that does not exist as if it were empty.
+
+    Raises:
+        StoreConnectionError: If there is none of that name.
+    """
+    if not name:
+        return
+    from pymilvus import MilvusException
+
+    with suppress(MilvusException):  # not every account may list them
+        known = client.list_databases()
+        if name not in known:
+            names = ", ".join(map(repr, sorted(known)))
+            raise StoreConnectionError(f"{target.address!r} has no database {name!r}; it has {names}")
 
 
 def _numbers(version: str) -> tuple[int, int] | None:
