@@ -162,7 +162,7 @@ def allowed(known: Sequence[str], *allow_lists: Sequence[str] | None) -> list[st
 
 
 def search_all(searches: Mapping[str, Callable[[], Sequence[T]]]) -> dict[str, Sequence[T]]:
-    """Runs searches at the same time, each in the caller's context; the first failure is raised.
+    """Runs searches at the same time, each in the caller's context; the first failure is raised once none is running.
 
     Args:
         searches: By the name of the source.
@@ -174,12 +174,21 @@ def search_all(searches: Mapping[str, Callable[[], Sequence[T]]]) -> dict[str, S
         return {}
     with ThreadPoolExecutor(min(len(searches), MAX_THREADS), thread_name_prefix="qwen3-rag-search") as pool:
         running = {name: pool.submit(copy_context().run, search) for name, search in searches.items()}
-        return {name: future.result() for name, future in running.items()}
+        try:
+            return {name: future.result() for name, future in running.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that a failure finds waiting need not begin
 
 
 async def asearch_all(searches: Mapping[str, Callable[[], Awaitable[Sequence[T]]]]) -> dict[str, Sequence[T]]:
-    """Async twin of `search_all`."""
-    found = await asyncio.gather(*(search() for search in searches.values()))
+    """Async twin of `search_all`; the others are cancelled by the first failure."""
+    running = [asyncio.ensure_future(search()) for search in searches.values()]
+    try:
+        found = await asyncio.gather(*running)
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
     return dict(zip(searches, found, strict=True))
 
 

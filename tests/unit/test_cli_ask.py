@@ -138,7 +138,7 @@ def test_where_nothing_is_found_no_model_is_asked(server, capsys):
     assert main(["ask", QUESTION, "--score-threshold", "1"]) == 0
     out, err = capsys.readouterr()
     assert out == "Nothing relevant to this question was found, so it can't be answered from the documents.\n"
-    assert err.startswith("done: nothing was found, so no model was asked; retrieve ")
+    assert err.startswith("done: nothing was found, so no model was asked to answer; retrieve ")
     assert server.requests == []
     assert answered(capsys, "天气怎么样", "--score-threshold", "1")["answer"].startswith("没有找到")
 
@@ -326,6 +326,17 @@ def test_deep_search_shows_its_searches(server, capsys):
     assert told[3:5] == ["search 2: Does bread need yeast?", "search 3: What of rivers?"]
     assert "searched: 5 questions in 3 rounds, 3 passages found, 4 calls of the model; ended by max_rounds" in told
     assert stages(server) == ["decompose", "reflect", "reflect", "answer"]
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_deep_search_that_finds_nothing_has_asked_a_model_all_the_same(server, capsys):
+    plans(server, "What is Milvus Lite?")
+    judges(server, enough=True)
+    assert main(["ask", QUESTION, "--deep", "--score-threshold", "1"]) == 0
+    done = capsys.readouterr().err.splitlines()[-1]
+    assert done.startswith("done: nothing was found, so no model was asked to answer; qwen-plus; ")
+    assert " tokens in, " in done
+    assert stages(server) == ["decompose", "reflect"]
 
 
 @pytest.mark.usefixtures("filled")

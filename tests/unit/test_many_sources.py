@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.milvus import FusedHit, Leg
-from qwen3_rag.retrieval import allowed, asearch_all, check_mode, interleave, leg_annotations, search_all
+from qwen3_rag.retrieval import (
+    MAX_THREADS,
+    allowed,
+    asearch_all,
+    check_mode,
+    interleave,
+    leg_annotations,
+    search_all,
+)
 from qwen3_rag.types import Hit, Passage
 
 NAMES = ["a", "b", "c"]
@@ -98,6 +107,41 @@ async def test_one_failure_fails_all():
         search_all({"x": lambda: [1], "y": fail})
     with pytest.raises(OSError, match="gone"):
         await asearch_all({"x": fine, "y": afail})
+
+
+async def test_after_a_failure_nothing_is_searched_any_more():
+    ended, began = [], []
+
+    async def wait():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    async def afail():
+        await asyncio.sleep(0)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await asearch_all({"x": wait, "y": afail})
+    assert ended == [True]
+
+    failed = threading.Event()
+
+    def fail():
+        failed.set()
+        raise OSError("gone")
+
+    def search():
+        failed.wait(10)
+        time.sleep(0.05)
+        began.append(True)
+        return []
+
+    many = 4 * MAX_THREADS
+    with pytest.raises(OSError, match="gone"):
+        search_all({"y": fail} | dict.fromkeys(map(str, range(many)), search))
+    assert len(began) < many
 
 
 def test_where_the_legs_found_a_hit():

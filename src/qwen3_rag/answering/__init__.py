@@ -2,7 +2,7 @@
 
 from qwen3_rag.answering.answer import Answer, Citation, Piece, ReasoningPiece, SourcePassage, TextPiece
 from qwen3_rag.answering.citations import CitationReader, Mark
-from qwen3_rag.answering.context import Packed, inert, pack
+from qwen3_rag.answering.context import Packed, inert, inert_line, pack
 from qwen3_rag.answering.options import AnswerOptions, RagOptions
 from qwen3_rag.answering.prompts import QUOTED_RULE, Message, language_of
 from qwen3_rag.answering.turn import AnswerTurn, Told, last_answer
@@ -24,6 +24,7 @@ __all__ = [
     "TextPiece",
     "Told",
     "inert",
+    "inert_line",
     "language_of",
     "last_answer",
     "pack",

@@ -87,7 +87,7 @@ class Answer:
     Attributes:
         text: The answer. All `[n]` in its prose are citations of passages that the model was given.
         question: What was searched and answered: the question, or what it was rewritten to after a conversation.
-        found: Whether anything relevant was found. If not, no model was asked, and the text says so.
+        found: Whether anything relevant was found. If not, no model was asked to answer, and the text says so.
         citations: In the order of the text.
         invalid_citations: Numbers that the model cited and that no passage has; they were removed from the text.
         reasoning: The model's reasoning, never part of the text.

@@ -12,14 +12,15 @@ from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.remote.tokens import TokenCounter
 
 _FIRST_LINE, _LAST_LINE = "<passages>", "</passages>"
-_LONGEST_SOURCE: Final = 200
+_LONGEST_NAME: Final = 200
 
 # What a tokenizer, a chat template or a model may take for more than text. The names in angle brackets are those of this
 # prompt, of Qwen's template (https://huggingface.co/Qwen/Qwen3-8B/blob/main/tokenizer_config.json) and of Gemma's, Llama's
 # and Mistral's; DeepSeek has full-width bars. `/think` and `/no_think` are Qwen3's switches, which it obeys in any prompt.
+# White space is taken whole (`*+`): a passage that is mostly blanks must not take minutes.
 _ACTIVE: Final = re.compile(
     r"<(?=[|｜])"
-    r"|<(?=\s*/?\s*(?:passages?|question|conversation|think|tools?|tool_call|tool_response|start_of_turn|end_of_turn|"
+    r"|<(?=\s*+(?:/\s*+)?(?:passages?|question|conversation|think|tools?|tool_call|tool_response|start_of_turn|end_of_turn|"
     r"bos|eos|s)\b)"
     r"|<(?=<?/?\s*SYS>)"
     r"|\[(?=/?INST\])"
@@ -54,6 +55,11 @@ def inert(text: str) -> str:
     A reader, and a model, sees what it was; a tokenizer finds no control token. All other text stays as it is.
     """
     return _ACTIVE.sub(lambda match: "&lt;" if match[0] == "<" else f"&#{ord(match[0])};", text)
+
+
+def inert_line(text: str) -> str:
+    """Returns a name, such as that of a source, as one short line that is only text."""
+    return " ".join(inert(text).split())[:_LONGEST_NAME]
 
 
 def pack(passages: Iterable[SourcePassage], budget: int, count: TokenCounter) -> Packed:
@@ -94,6 +100,6 @@ def pack(passages: Iterable[SourcePassage], budget: int, count: TokenCounter) ->
 
 
 def _block(passage: SourcePassage, number: int) -> str:
-    source = " ".join(inert(passage.source or "").split())[:_LONGEST_SOURCE].replace('"', "&quot;")
+    source = inert_line(passage.source or "").replace('"', "&quot;")
     label = f' source="{source}"' if source else ""
     return f'<passage number="{number}"{label}>\n{inert(passage.text.strip())}\n</passage>\n'

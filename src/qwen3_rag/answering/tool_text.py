@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from qwen3_rag.answering.answer import SourcePassage
 from qwen3_rag.answering.context import pack
@@ -30,13 +30,13 @@ _HEAD: Final = (
 )
 
 
-def checked_query(query: str) -> str:
+def checked_query(query: Any) -> str:
     """Returns a query that has something in it.
 
     Raises:
-        InputError: If it is blank. To pydantic that is an invalid argument, which agents tell the model.
+        InputError: If it is no string, or blank. To pydantic that is an invalid argument, which agents tell the model.
     """
-    if not query.strip():
+    if not isinstance(query, str) or not query.strip():
         raise InputError(f"the query is empty, got {query!r}: give some words to look for")
     return query
 

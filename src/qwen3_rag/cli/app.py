@@ -220,5 +220,6 @@ def _ingest(
             for note in getattr(error, "__notes__", ()):
                 view.line("note", note)
             raise
-    view.show_report(report, f"{place.uri} [{place.collection}]")
+    # A path as it was given; an address without its credentials.
+    view.show_report(report, f"{opened.uri if '://' in place.uri else place.uri} [{place.collection}]")
     return report

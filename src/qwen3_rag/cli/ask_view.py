@@ -47,8 +47,10 @@ def show_summary(grounded: Grounded) -> None:
             f"{trace.calls} calls of the model; ended {ended}",
         )
     stages = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items())
-    took = chat_view.summary(grounded.reply) if answer.found else "nothing was found, so no model was asked"
-    view.line("done", f"{took}; {stages}")
+    took = [] if answer.found else ["nothing was found, so no model was asked to answer"]
+    if answer.found or answer.usage is not None:  # a deep search asks a model before anything is found
+        took.append(chat_view.summary(grounded.reply))
+    view.line("done", "; ".join([*took, stages]))
 
 
 def show_comparison(comparison: RagComparison) -> None:

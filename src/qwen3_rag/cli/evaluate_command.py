@@ -79,12 +79,12 @@ def evaluate_command(
     with _opened(uri, collection, token, demo=None if questions else embedder) as opened, _progress_bar() as progress:
         found = evaluate_collection(asked, opened, embedder, second, k=k, progress=progress)
         place = f"{opened.uri} [{opened.name}]" if questions else f"the demo corpus, models {name!r}"
-    if plot is not None:
-        save_plot(found, plot)
     if as_json:
         view.show_json(_as_dict(found))
     else:
         _show(found, place)
+    if plot is not None:  # at last: if it can't be written, the figures are there all the same
+        save_plot(found, plot)
 
 
 @contextmanager

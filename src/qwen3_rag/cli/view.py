@@ -57,11 +57,13 @@ def line(kind: str, message: object) -> None:
 
 
 class LineHandler(logging.Handler):
-    """Writes what is logged to standard error, a line each."""
+    """Writes what is logged to standard error, a line each, and the traceback of an exception that is logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record."""
         line(record.levelname.lower(), record.getMessage())
+        if record.exc_info:
+            sys.stderr.write(f"{logging.Formatter().formatException(record.exc_info)}\n")
 
 
 @contextmanager

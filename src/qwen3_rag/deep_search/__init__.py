@@ -1,6 +1,6 @@
 """Deep search without a framework and without a server: decompose, search, rerank, reflect on gaps, repeat, within limits."""
 
-from qwen3_rag.deep_search.driving import asearch, in_time, search
+from qwen3_rag.deep_search.driving import asearch, in_time, search, within_timeout
 from qwen3_rag.deep_search.objects import Decomposition, Reflection, read_object
 from qwen3_rag.deep_search.options import DeepOptions, DeepSearchOptions, Limits
 from qwen3_rag.deep_search.steps import Ask, Rerank, Said, Search, Step
@@ -38,4 +38,5 @@ __all__ = [
     "in_time",
     "read_object",
     "search",
+    "within_timeout",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from qwen3_rag.deep_search.steps import Search
+from qwen3_rag.errors import ServerTimeoutError
 from qwen3_rag.retrieval import asearch_all, search_all
 
 T = TypeVar("T")
@@ -59,5 +61,27 @@ async def in_time(work: Awaitable[T], seconds: float | None) -> T | None:
             return await work
     except TimeoutError:
         if not within.expired():
+            raise
+        return None
+
+
+def within_timeout(call: Callable[[Mapping[str, float]], T], seconds: float | None, own: float | None) -> T | None:
+    """What a sync call of a model has instead of `in_time`: each attempt's timeout is the time that is left.
+
+    Args:
+        call: The call, given what to say besides: a timeout, or nothing.
+        seconds: How long it may take; `None` for as long as it takes.
+        own: The model's own timeout in seconds, which is not made longer; `None` is none.
+
+    Returns:
+        Its result; `None` if its time was over. A timeout of the model's own, or of its server, is raised.
+    """
+    if seconds is None or (own is not None and own <= seconds):
+        return call({})
+    began = time.monotonic()
+    try:
+        return call({"timeout": seconds})
+    except ServerTimeoutError:
+        if time.monotonic() - began < seconds:
             raise
         return None

@@ -37,7 +37,8 @@ class Limits:
             running are then cancelled. In sync code a search runs to its end, and so does a planning call, except that our
             own chat models are given the rest of the time as the timeout of each attempt.
         max_tokens: Tokens of all calls, in and out. A planning call that would leave too little for answering from what has
-            been found is not made. How long the answer gets is the model's own limit. `None` is none.
+            been found is not made. What the model writes counts once it is there: how long that gets, in a plan as in the
+            answer, is its own limit. `None` is none.
         max_sub_questions: Sub-questions of one round.
         top_n: Passages that the answer is made from at most, of all that were found; `None` is all.
     """

@@ -14,8 +14,8 @@ T = TypeVar("T")
 class Pool(Generic[T]):
     """Joins what the sub-questions found.
 
-    Two candidates are the same if they have the same identifier or the same text: it is the text that the reranker scores
-    and the model reads.
+    Two candidates are the same if they have the same text: it is the text that the reranker scores and the model reads.
+    Identifiers tell nothing, as two collections may give the same one to different passages.
 
     Args:
         read: Makes a passage of a framework's own object.
@@ -24,8 +24,7 @@ class Pool(Generic[T]):
     def __init__(self, read: Callable[[T], SourcePassage]) -> None:
         self._read = read
         self._kept: list[T] = []
-        self._by_id: dict[str, int] = {}
-        self._by_text: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._found: dict[str, list[int]] = {}
         self._ranked: list[T] | None = None
 
@@ -64,15 +63,10 @@ class Pool(Generic[T]):
 
     def _number(self, item: T) -> int:
         """Returns the position of a candidate among those that are kept, where it is put if it is new."""
-        passage = self._read(item)
-        known = self._by_id.get(passage.id or "", self._by_text.get(passage.text))
-        if known is not None:
-            return known
-        self._by_text[passage.text] = len(self._kept)
-        if passage.id:
-            self._by_id[passage.id] = len(self._kept)
-        self._kept.append(item)
-        return len(self._kept) - 1
+        number = self._numbers.setdefault(self._read(item).text, len(self._kept))
+        if number == len(self._kept):
+            self._kept.append(item)
+        return number
 
 
 def _by_rank(numbers: Mapping[str, Sequence[int]]) -> list[int]:

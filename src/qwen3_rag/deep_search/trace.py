@@ -76,7 +76,8 @@ class DeepAnswer(Answer):
     """An answer after a deep search.
 
     `passages` are the best of all that was found; `usage` and `notes` are those of all calls; `timings` are `condense`,
-    `decompose`, `search`, `rerank`, `reflect`, `pack`, `generate`, each over all rounds.
+    `decompose`, `search`, `rerank`, `reflect`, `pack`, `generate`, each over all rounds. In a stream the reader's time is part
+    of `search` and `generate`.
 
     Attributes:
         trace: How it was searched for.

@@ -8,6 +8,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 
+from qwen3_rag.langchain._cancelling import ended_if_cancelled
 from qwen3_rag.langchain._first_stage import FirstStage
 
 
@@ -30,7 +31,8 @@ class CandidateRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
     ) -> list[Document]:
         stage: FirstStage = self.stage
-        return await stage.afetch(query, run_manager.get_child())
+        async with ended_if_cancelled(run_manager.on_retriever_error):
+            return await stage.afetch(query, run_manager.get_child())
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         params = super()._get_ls_params(**kwargs)

@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from openai.resources.chat import AsyncCompletions
 from typing_extensions import override
 
+from qwen3_rag.langchain._cancelling import ended_if_cancelled
 from qwen3_rag.langchain._chat_attempt import ChatAttempt, Piece
 from qwen3_rag.langchain._chat_loops import in_this_loop
 from qwen3_rag.langchain._chat_reader import gather
@@ -51,7 +52,8 @@ class SendingChat(ConfiguredChat):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _result([piece async for piece in self._aexchange(self._ask(messages, stop, kwargs, stream=False))])
+        async with ended_if_cancelled(run_manager.on_llm_error if run_manager else None):
+            return _result([piece async for piece in self._aexchange(self._ask(messages, stop, kwargs, stream=False))])
 
     @override
     def _stream(

@@ -152,8 +152,12 @@ class _FromMilvus:
         return id(self.store.embeddings), self.instruction, self.mode
 
     def _under(self) -> str | None:
-        """The instruction, if anything is embedded."""
-        acts = self.instruction is not None and (self.mode != "sparse" or self.store.takes_sparse())
+        """The instruction, if anything is yet to be embedded."""
+        acts = (
+            self.instruction is not None
+            and self.embedded is None
+            and (self.mode != "sparse" or self.store.takes_sparse())
+        )
         return self.instruction if acts else None
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableSequence
 
-from qwen3_rag.deep_search import Ask, Said, in_time
-from qwen3_rag.errors import ServerTimeoutError
+from qwen3_rag.deep_search import Ask, Said, in_time, within_timeout
 from qwen3_rag.langchain._chain_parts import own_policy, read_piece, read_told, unwrapped
 from qwen3_rag.models import chat_facts
 
@@ -18,7 +18,8 @@ from qwen3_rag.models import chat_facts
 def plan(llm: Runnable[Any, Any], step: Ask, config: RunnableConfig, options: dict[str, Any]) -> Said | None:
     """Asks a model for an object.
 
-    A sync call can't be broken off; a `ChatQwen3` is told the time that is left as the timeout of each of its attempts.
+    A sync call can't be broken off; a `ChatQwen3` is told the time that is left as the timeout of each of its attempts,
+    unless its own is shorter.
 
     Args:
         llm: The model.
@@ -29,15 +30,18 @@ def plan(llm: Runnable[Any, Any], step: Ask, config: RunnableConfig, options: di
     Returns:
         What it said; `None` if the step's time was over.
     """
-    ours = own_policy(llm)[0] is not None
-    within = {} if step.seconds is None or not ours else {"timeout": step.seconds}
-    try:
-        message = llm.invoke([*step.messages], config, **structured_options(llm, step.kind), **options, **within)
-    except ServerTimeoutError:
-        if not within:
-            raise
-        return None
-    return _read(message)
+    told = {**structured_options(llm, step.kind), **options}
+
+    def ask(more: Mapping[str, Any]) -> Said:
+        return _read(llm.invoke([*step.messages], config, **told, **more))
+
+    if own_policy(llm)[0] is None:
+        return ask({})
+    from openai import Timeout  # a ChatQwen3 has loaded it; other models may do without
+
+    inner, bound = unwrapped(llm)
+    own = bound.get("timeout", getattr(inner, "request_timeout", None))
+    return within_timeout(ask, step.seconds, Timeout(own).read)
 
 
 async def aplan(llm: Runnable[Any, Any], step: Ask, config: RunnableConfig, options: dict[str, Any]) -> Said | None:

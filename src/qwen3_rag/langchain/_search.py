@@ -62,7 +62,7 @@ class MilvusSearch(MilvusQuestions):
             CollectionError: If the collection was written by another model, or has no sparse leg to search.
         """
         refuse(kwargs)
-        _check_mode(mode, weights)
+        _check(mode, weights, instruction, embedded)
         if embedded is None:
             self._check_instruction(mode, instruction)
             embedded = self.embed_question(query, mode=mode, instruction=instruction, callbacks=callbacks)
@@ -84,7 +84,7 @@ class MilvusSearch(MilvusQuestions):
     ) -> list[Hit]:
         """Async twin of `hits`."""
         refuse(kwargs)
-        _check_mode(mode, weights)
+        _check(mode, weights, instruction, embedded)
         if embedded is None:
             await asyncio.to_thread(self._check_instruction, mode, instruction)
             embedded = await self.aembed_question(query, mode=mode, instruction=instruction, callbacks=callbacks)
@@ -238,8 +238,14 @@ class MilvusSearch(MilvusQuestions):
         return Search(query, lambda hits: [to_document(hit.passage) for hit in hits], metadata)
 
 
-def _check_mode(mode: Mode, weights: tuple[float, float] | None) -> None:
+def _check(
+    mode: Mode, weights: tuple[float, float] | None, instruction: str | None, embedded: EmbeddedQuery | None
+) -> None:
     check_mode(mode)
+    if instruction is not None and embedded is not None:
+        raise ConfigurationError(
+            f"instruction={instruction!r} would be ignored with embedded: give it to embed_question"
+        )
     if weights is not None and mode != "hybrid":
         raise ConfigurationError(f"weights={weights!r} would be ignored with mode={mode!r}: they weigh a hybrid search")
 

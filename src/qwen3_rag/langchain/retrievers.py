@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.langchain._cancelling import ended_if_cancelled
 from qwen3_rag.langchain._candidates import CandidateRetriever
 from qwen3_rag.langchain._first_stage import FirstStage, Source, first_stage, first_stage_of_many, tracing_params
 from qwen3_rag.langchain.embeddings import as_embeddings
@@ -292,8 +293,9 @@ class Qwen3Retriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         stage, reranker = self._plan(kwargs)
-        candidates = await stage.afetch(query, run_manager.get_child())
-        return await reranker.acompress_documents(candidates, query, run_manager.get_child())
+        async with ended_if_cancelled(run_manager.on_retriever_error):
+            candidates = await stage.afetch(query, run_manager.get_child())
+            return await reranker.acompress_documents(candidates, query, run_manager.get_child())
 
     def _plan(self, given: Mapping[str, Any]) -> tuple[FirstStage, Qwen3Reranker]:
         """Merges a call's arguments with the instance's and checks them before anything is sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import llama_index.core.instrumentation as instrument
@@ -12,8 +13,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.program.function_program import get_function_tool
 
 from qwen3_rag.answering import AnswerOptions
-from qwen3_rag.deep_search import Ask, Said, in_time
-from qwen3_rag.errors import ServerTimeoutError
+from qwen3_rag.deep_search import Ask, Said, in_time, within_timeout
 from qwen3_rag.llama_index._engine_parts import for_planning, own_policy, read_told, read_whole, to_messages
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]
@@ -28,7 +28,8 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]
 def plan(llm: LLM, options: AnswerOptions, step: Ask) -> Said | None:
     """Asks a model for an object.
 
-    A sync call can't be broken off; a `Qwen3LLM` is told the time that is left as the timeout of each of its attempts.
+    A sync call can't be broken off; a `Qwen3LLM` is told the time that is left as the timeout of each of its attempts,
+    unless its own is shorter.
 
     Args:
         llm: The model.
@@ -39,17 +40,13 @@ def plan(llm: LLM, options: AnswerOptions, step: Ask) -> Said | None:
         What it said; `None` if the step's time was over.
     """
     messages, keywords = to_messages(step.messages), for_planning(llm, options)
-    timed = step.seconds is not None and own_policy(llm) is not None
-    if timed:
-        keywords["timeout"] = step.seconds
-    try:
+
+    def ask(more: Mapping[str, Any]) -> Said:
         if _calls_functions(llm):
-            return _read(llm.chat_with_tools(chat_history=messages, **_tool(step), **keywords))
-        return _read(llm.chat(messages, **keywords))
-    except ServerTimeoutError:
-        if not timed:
-            raise
-        return None
+            return _read(llm.chat_with_tools(chat_history=messages, **_tool(step), **keywords, **more))
+        return _read(llm.chat(messages, **keywords, **more))
+
+    return ask({}) if own_policy(llm) is None else within_timeout(ask, step.seconds, getattr(llm, "timeout", None))
 
 
 @dispatcher.span

@@ -31,7 +31,10 @@ def serve_stdio(server: Server[Any]) -> None:
     Args:
         server: What `create_mcp_server` returns.
     """
-    asyncio.run(_serve_stdio(server))
+    try:
+        asyncio.run(_serve_stdio(server))
+    except* BrokenPipeError:
+        logger.warning("the client has gone, and a result for it was on its way")
 
 
 async def _serve_stdio(server: Server[Any]) -> None:
@@ -61,6 +64,8 @@ def serve_http(
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not host:
+        raise ConfigurationError("host is empty, which would listen at every address: name one, such as 127.0.0.1")
     if not 0 <= port <= _LAST_PORT:
         raise ConfigurationError(f"port is {port}, expected 0 to {_LAST_PORT}, where 0 takes a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from qwen3_rag.answering import Answer, SourcePassage
+from qwen3_rag.answering import Answer, SourcePassage, inert_line
 from qwen3_rag.answering.tool_text import QUERY_DESCRIPTION, checked_query
 from qwen3_rag.retrieval import RETRIEVAL_COLLECTION, Mode
 
@@ -100,7 +100,7 @@ class AskResult(BaseModel):
     """An answer that rests on passages."""
 
     answer: str = Field(description="The answer; all [n] in it cite passages below.")
-    found: bool = Field(description="Whether anything relevant was found; if not, no model was asked.")
+    found: bool = Field(description="Whether anything relevant was found; if not, no model was asked to answer.")
     cited: list[int] = Field(description="Numbers of the passages that the answer cites.")
     passages: list[FoundPassage] = Field(description="What the model was given.")
     thought: bool | None = Field(description="Whether the model was told to think; null leaves it to the model.")
@@ -127,5 +127,6 @@ class AskResult(BaseModel):
 
     def text(self) -> str:
         """Returns the answer as a reader, or a model, wants it: with its sources under it."""
-        sources = [f"[{one.number}] {one.source or one.id}" for one in self.passages if one.number in self.cited]
+        cited = [one for one in self.passages if one.number in self.cited]
+        sources = [f"[{one.number}] {inert_line(one.source or one.id or '')}" for one in cited]
         return "\n".join([self.answer, "", "Sources:", *sources]) if sources else self.answer

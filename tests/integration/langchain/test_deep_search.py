@@ -15,6 +15,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_openai import ChatOpenAI
 
@@ -220,6 +221,15 @@ def test_each_candidate_is_scored_once(llm, server):
     assert len(answer.passages) < answer.trace.candidates  # the retriever's threshold stays
 
 
+def test_passages_of_several_collections_may_have_the_same_identifier(llm, server):
+    sources = {name: InMemoryVectorStore(Qwen3Embeddings(WordEmbedder())) for name in ("faq", "docs")}
+    for name, store in sources.items():
+        store.add_texts([f"What the {name} say of data."], ids=["1"])
+    retriever = Qwen3Retriever(sources, OverlapReranker())
+    answer = create_deep_search(retriever, llm, max_rounds=1).invoke(QUESTION)
+    assert {one.text for one in answer.passages} == {f"What the {name} say of data." for name in sources}
+
+
 def test_any_retriever_with_and_without_a_reranker(llm, server):
     plans(server, LITE, SERVER, times=None)
     plain = create_deep_search(ECHO, llm, max_rounds=1).invoke(QUESTION)
@@ -290,9 +300,17 @@ async def test_a_deadline_cuts_planning_short(server):
     assert server.settled()
 
 
-async def test_a_timeout_of_the_model_itself_is_a_failure(server):
-    chain = create_deep_search(ECHO, model(server, max_retries=0, timeout=0.3))
-    server.fail("slow_headers", times=2)
+@pytest.mark.parametrize("deadline", [None, 30])
+@pytest.mark.parametrize("fault", ["timeout", "bound timeout", "504"])
+async def test_a_timeout_that_is_not_the_deadlines_is_a_failure(server, deadline, fault):
+    llm = model(server, max_retries=0, timeout=0.3 if fault == "timeout" else 60)
+    chain = create_deep_search(
+        ECHO, llm.bind(timeout=0.3) if fault == "bound timeout" else llm, deadline=deadline, max_rounds=1
+    )
+    if fault == "504":
+        server.reply(raw=b"no", status=504, times=2, content_type="text/plain")
+    else:
+        server.fail("slow_headers", times=2)
     with pytest.raises(TimeoutError):
         chain.invoke(QUESTION)
     with pytest.raises(TimeoutError):
@@ -496,6 +514,28 @@ class Runs(BaseCallbackHandler):
 
     def on_chat_model_start(self, serialized, messages, *, run_id, parent_run_id=None, **kwargs):
         self._began("model", run_id, parent_run_id, kwargs["name"])
+
+
+async def test_what_a_deadline_gives_up_is_a_run_that_ended(server):
+    class SlowEmbedder(WordEmbedder):
+        async def aembed_queries(self, texts, **options):
+            await asyncio.sleep(60 if texts == [LITE] else 0)
+            return self.embed_queries(texts, **options)
+
+    store = InMemoryVectorStore(Qwen3Embeddings(SlowEmbedder()))
+    store.add_texts(["About data."])
+    chain = create_deep_search(Qwen3Retriever(store, OverlapReranker()), model(server, max_retries=0), deadline=1)
+    for given_up in ("retrieve", "decompose"):
+        runs = RunCollectorCallbackHandler()
+        if given_up == "decompose":
+            server.fail("slow_headers", times=1)
+        else:
+            plans(server, LITE, SERVER)
+        answer = await chain.ainvoke(QUESTION, {"callbacks": [runs]})
+        assert answer.trace.limit == "deadline"
+        [run] = runs.traced_runs
+        assert all(child.end_time for child in run.child_runs)
+        assert [child.name for child in run.child_runs if child.error] == [given_up]
 
 
 async def test_every_stage_is_a_run_of_its_own(retriever, llm, server):

@@ -73,6 +73,8 @@ def test_hits_tell_of_both_legs(store):
         )
     embedded = store.embed_question("yeast data")
     assert [h.passage.id for h in store.hits("", 4, embedded=embedded)] == dense
+    with pytest.raises(ConfigurationError, match="instruction='i' would be ignored"):
+        store.hits("", embedded=embedded, instruction="i")
 
 
 def test_weights(store):

@@ -260,6 +260,22 @@ async def test_a_deadline_cuts_planning_short(llm, server):
         assert (trace.limit, [one.text for one in trace.sub_questions]) == ("deadline", [QUESTION])
 
 
+@pytest.mark.parametrize("fault", ["timeout", "504"])
+async def test_a_timeout_that_is_not_the_deadlines_is_a_failure(server, fault):
+    llm = connect(server, timeout=0.3 if fault == "timeout" else 60)
+    engine = create_deep_search_engine(Echo(), llm, deadline=30, max_rounds=1)
+    if fault == "504":
+        server.reply(raw=b"no", status=504, times=2, content_type="text/plain")
+    else:
+        server.fail("slow_headers", times=2)
+    with pytest.raises(TimeoutError):
+        engine.query(QUESTION)
+    with pytest.raises(TimeoutError):
+        await engine.aquery(QUESTION)
+    llm.close()
+    await llm.aclose()
+
+
 class Slow(Echo):
     """One of its searches takes a minute."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from importlib.resources import files
 
@@ -99,6 +100,15 @@ def test_inert_text_stays_as_it_is(text):
 @pytest.mark.parametrize("text", ["a < b", "<div>", "List[int]", "1/2 and /thinking", "<string>", "i <= n | m", "&lt;"])
 def test_ordinary_text_is_left_alone(text):
     assert inert(text) == text
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000"])
+def test_blanks_take_no_time(blank):
+    text = f"<{blank * 20_000}x"
+    began = time.perf_counter()
+    assert inert(text) == text
+    assert inert(f"<{blank * 20_000}/{blank}passage>").startswith("&lt;")
+    assert time.perf_counter() - began < 5
 
 
 def test_a_large_passage_makes_room_for_smaller_ones_and_is_reported():

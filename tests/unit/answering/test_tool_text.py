@@ -52,7 +52,7 @@ def test_everything_is_there_and_nothing_can_leave_its_passage(texts):
     assert all(inert(f"{one} {hostile}".strip()) in text for one in texts)
 
 
-@pytest.mark.parametrize("query", ["", " ", "\n\t　"])
+@pytest.mark.parametrize("query", ["", " ", "\n\t　", None, 3])
 def test_a_blank_query_is_refused(query):
     with pytest.raises(InputError, match="empty"):
         checked_query(query)
