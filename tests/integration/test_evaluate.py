@@ -139,6 +139,11 @@ def test_the_command_without_anything_is_about_the_demo(command, capsys, tmp_pat
     assert [row.split("  ")[0] for row in rows] == WAYS
     assert all(len(row.replace("hybrid + rerank", "x").split()) == 6 for row in rows)
     assert (tmp_path / "plot.png").stat().st_size > 1000
+    (tmp_path / "folder.png").mkdir()
+    assert command("--plot", tmp_path / "folder.png", "--json") == 1
+    told = capsys.readouterr()
+    assert list(json.loads(told.out)["figures"]) == WAYS  # not lost
+    assert "can't write the plot" in told.err
 
 
 def test_the_command_as_json(command, capsys, tmp_path, tiny):

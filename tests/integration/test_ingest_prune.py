@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from qwen3_rag.ingest import ingest, split_at
-from qwen3_rag.milvus import Compare
+from qwen3_rag.milvus import Compare, MilvusCollection
 from qwen3_rag.milvus.metadata import find_ids, replace_metadata
 from qwen3_rag.types import Passage
 from tests.fakes import WordEmbedder
@@ -101,6 +102,20 @@ def test_a_passage_that_gets_another_owner_keeps_all_else(docs, collection, tmp_
     assert collection.search_text("about one", 1)[0].passage.text == "# one\n\nabout one"
 
 
+def test_ingests_at_the_same_time_all_leave_their_labels(docs, tmp_path):
+    """Six copies in step; without a turn for each writer, one or two of their labels were left."""
+    folders = [write(tmp_path / f"copy{i}", a=" ".join(f"w{j}" for j in range(30))) for i in range(6)]
+    with MilvusCollection(tmp_path / "milvus.db") as collection, ThreadPoolExecutor(6) as pool:
+        reports = list(pool.map(lambda folder: run(folder, collection, batch_size=5)[0], folders))
+        assert {report.complete for report in reports} == {True}
+        assert [len(p.metadata["roots"]) for p in collection.find({})] == [6] * 30
+        for folder in folders[1:]:
+            (folder / "a.md").write_text("# new\n\ntext", encoding="utf-8")
+        list(pool.map(lambda folder: run(folder, collection, prune=True), folders[1:]))
+        left = collection.find({"source": "a.md"})
+        assert sorted(len(p.metadata["roots"]) for p in left) == [1] * 30 + [5]
+
+
 def test_a_label_follows_a_folder(docs, collection, tmp_path):
     run(docs, collection, label="handbook")
     moved = docs.rename(tmp_path / "elsewhere")
@@ -126,6 +141,19 @@ def test_nothing_is_removed_if_something_failed(docs, collection):
     assert report.removed == 0
     assert "1 files could not be read" in report.not_pruned
     assert "b.md:three" in stored(collection)
+
+
+def test_a_passage_without_room_for_a_label_takes_no_other_with_it(docs, collection, tmp_path):
+    run(docs, collection)
+    (full,) = collection.find({"headings": {"$contains": "one"}})
+    labels = [f"{'x' * 80}-{i:012}" for i in range(330)]
+    replace_metadata(collection, {full.id: {**full.metadata, "roots": labels}})
+    report, _ = run(write(tmp_path / ("y" * 200), a="one two new"), collection, label="z" * 2000)
+    assert (report.passages, report.added, report.unchanged) == (3, 1, 1)
+    assert [f.where for f in report.failed_rows] == ["a.md:1-3"]
+    assert "metadata takes" in report.failed_rows[0].reason
+    (other,) = collection.find({"headings": {"$contains": "two"}})
+    assert len(other.metadata["roots"]) == 2
 
 
 def test_the_sparse_vectors_of_a_model_survive_other_metadata(open_collection):

@@ -44,6 +44,11 @@ def test_all_ways_to_say_what_answers_a_question(write):
     ]
 
 
+def test_a_line_ends_where_json_says_so(write):
+    text = "one\u2028two\x85three"
+    assert read_questions(write(json.dumps({"question": text, "answer": "x"}, ensure_ascii=False)))[0].text == text
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -155,8 +160,11 @@ def test_a_plot_that_can_not_be_drawn(tmp_path, monkeypatch):
     for name in ("plot", "plot.txt"):
         with pytest.raises(ConfigurationError, match=r"no format of a picture: use one of .*\.png"):
             check_plot(name)
+    with pytest.raises(ConfigurationError, match="folder does not exist"):
+        check_plot(tmp_path / "no" / "plot.png")
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(ConfigurationError, match="can't write the plot"):
-        save_plot(FOUND, tmp_path / "no" / "plot.png")
+        save_plot(FOUND, tmp_path / "folder.png")
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.backend_bases", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'qwen3-rag\[plot\]'"):
         check_plot("plot.png")

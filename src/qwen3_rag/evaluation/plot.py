@@ -50,7 +50,7 @@ def check_plot(path: str | os.PathLike[str]) -> None:
 
     Raises:
         MissingDependencyError: If matplotlib is not installed.
-        ConfigurationError: If the suffix of the path is no format.
+        ConfigurationError: If the suffix of the path is no format, or its folder does not exist.
     """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
@@ -63,3 +63,5 @@ def check_plot(path: str | os.PathLike[str]) -> None:
             f"plot is {os.fspath(path)!r}, whose suffix is no format of a picture: use one of "
             f"{', '.join(f'.{name}' for name in formats)}"
         )
+    if not Path(path).parent.is_dir():
+        raise ConfigurationError(f"plot is {os.fspath(path)!r}, whose folder does not exist: create it first")

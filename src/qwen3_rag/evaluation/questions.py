@@ -73,7 +73,7 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
         InputError: If the file can't be read or has no question, or lines of it are wrong: they are named by number.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # not at U+2028, which JSON may have
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't read questions from {os.fspath(path)!r}: {error}") from error
     questions: dict[str, Question] = {}

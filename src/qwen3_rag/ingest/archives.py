@@ -6,14 +6,14 @@ that could be cited. Sizes are checked twice: as the archive tells them, and as 
 
 from __future__ import annotations
 
-import lzma
 import re
 import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from typing import BinaryIO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from qwen3_rag.errors import InputError
 from qwen3_rag.ingest.files import TextFile, UnreadableError, Wanted, is_hidden, is_text
@@ -27,7 +27,9 @@ _RATIO_FROM = 2**20
 """Smaller files are not judged by their ratio: a page of blanks packs well."""
 _BYTES_PER_ENTRY = 512
 """Of the directory; 46 and the name are usual."""
-_BROKEN = (BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
+_BOUNDED = frozenset({ZIP_STORED, ZIP_DEFLATED})
+"""Of the others `zipfile` unpacks an entry as a whole before it looks at the size: 540 bytes of bzip2 are 400 MB."""
+_BROKEN = (BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
 """What `zipfile` raises for bytes that are no archive, and for what it does not know: a `NotImplementedError` is the last."""
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -52,7 +54,11 @@ def open_archive(path: Path, shown: str, limits: Limits) -> ZipFile:
     try:
         entries, size = _directory(path)
         if entries <= limits.archive_entries and size <= limits.archive_entries * _BYTES_PER_ENTRY:
-            return ZipFile(path)
+            archive = ZipFile(path)
+            entries = len(archive.filelist)  # of which the directory's end may say less
+            if entries <= limits.archive_entries:
+                return archive
+            archive.close()
     except _BROKEN as error:
         raise InputError(f"can't read {shown!r}: it is no zip archive, or a broken one ({error})") from error
     except OSError as error:
@@ -113,6 +119,8 @@ def _problem(name: str, info: ZipInfo, limits: Limits) -> str:
         return "its path leads out of the archive"
     if info.flag_bits & _ENCRYPTED:
         return "it is encrypted: unpack it and give the file"
+    if info.compress_type not in _BOUNDED:
+        return f"it is packed by method {info.compress_type}, and only deflate is read: unpack it and give the file"
     if info.file_size > limits.file_bytes:
         return f"{info.file_size:,} bytes, more than the limit file_bytes={limits.file_bytes:,}"
     if info.file_size > _RATIO_FROM and info.file_size > limits.archive_ratio * max(1, info.compress_size):
@@ -156,7 +164,7 @@ def _name(info: ZipInfo) -> str:
 
 
 def _directory(path: Path) -> tuple[int, int]:
-    """Returns how many entries the directory says that it has, and its size in bytes."""
+    """Returns how many entries the directory says that it has, and its size in bytes; the most, if it says so twice."""
     with path.open("rb") as file:
         end = file.seek(0, 2)
         start = file.seek(max(0, end - _END.size - _LONGEST_COMMENT))
@@ -165,10 +173,21 @@ def _directory(path: Path) -> tuple[int, int]:
         if at < 0:
             raise BadZipFile("it has no directory")
         _, _, _, _, entries, size, _, _ = _END.unpack_from(tail, at)
-        if start + at >= _END_64_LOCATOR.size:
-            file.seek(start + at - _END_64_LOCATOR.size)
-            mark, _, offset, _ = _END_64_LOCATOR.unpack(file.read(_END_64_LOCATOR.size))
-            if mark == b"PK\6\7":
-                file.seek(offset)
-                _, _, _, _, _, _, _, entries, size, _ = _END_64.unpack(file.read(_END_64.size))
-        return entries, size
+        long = [_END_64.unpack(record) for record in _long_ends(file, start + at - _END_64_LOCATOR.size)]
+        return (max(end[7] for end in long), max(end[8] for end in long)) if long else (entries, size)
+
+
+def _long_ends(file: BinaryIO, locator: int) -> Iterator[bytes]:
+    """Yields the records of a large archive that may be taken for the end of its directory.
+
+    The versions of `zipfile` differ: they look right before the locator, or where it says (CVE-2025-8291).
+    """
+    if locator < 0:
+        return
+    file.seek(locator)
+    mark, _, offset, _ = _END_64_LOCATOR.unpack(file.read(_END_64_LOCATOR.size))
+    for place in (locator - _END_64.size, offset) if mark == b"PK\6\7" else ():
+        file.seek(max(0, place))
+        record = file.read(_END_64.size)
+        if record.startswith(b"PK\6\6") and len(record) == _END_64.size:
+            yield record

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
+import threading
 import time
-from contextlib import ExitStack
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 _SUFFIX_OF_TYPE = {"text/markdown": ".md", "text/x-markdown": ".md", "text/plain": ".txt"}
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_PIECE = 2**16
 _ARCHIVE_MARKS = (b"PK\3\4", b"PK\5\6")
 _FILE_NAME = re.compile(r"""filename\s*=\s*(?:"([^"]*)"|([^;\s]+))""", re.IGNORECASE)
 _FILE_NAME_UTF8 = re.compile(r"filename\*\s*=\s*UTF-8''([^;\s]+)", re.IGNORECASE)
@@ -33,7 +38,7 @@ class DownloadError(Qwen3RagError, ConnectionError):
         status: HTTP status, where there was one.
     """
 
-    def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
+    def __init__(self, message: str, *, url: str = "", status: int | None = None) -> None:
         super().__init__(message)
         self.url = url
         self.status = status
@@ -46,13 +51,15 @@ class Download:
     Attributes:
         path: Where it lies, until the ingest ends.
         name: Its name.
-        shown: The address without credentials and query, for messages and labels.
+        shown: The address without credentials and query, for messages.
+        identity: The address without credentials, which tells it from others. Its query may be a key: not for messages.
         is_archive: Whether it is a zip archive.
     """
 
     path: Path
     name: str
     shown: str
+    identity: str
     is_archive: bool
 
 
@@ -70,12 +77,17 @@ def download(url: str, limits: Limits, stack: ExitStack) -> Download:
             much, or if the file can't be written.
     """
     shown = _shown(url)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3-rag-")))
+    try:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qwen3-rag-")))
+    except OSError as error:
+        raise DownloadError(f"can't keep {shown!r} in a temporary folder: {error}", url=shown) from error
     target = folder / "download"
     response = _fetch(url, shown, target, limits)
     with target.open("rb") as file:
         is_archive = file.read(4).startswith(_ARCHIVE_MARKS)
-    return Download(target, _text_name(url, response, shown, is_archive), shown, is_archive)
+    query = urlsplit(url).query
+    identity = f"{shown}?{query}" if query else shown
+    return Download(target, _text_name(url, response, shown, is_archive), shown, identity, is_archive)
 
 
 def _shown(url: str) -> str:
@@ -93,15 +105,11 @@ def _shown(url: str) -> str:
 def _fetch(url: str, shown: str, target: Path, limits: Limits) -> httpx.Response:
     import httpx
 
+    until = time.monotonic() + limits.download_seconds
     try:
-        with (
-            httpx.Client(
-                timeout=limits.timeout, follow_redirects=limits.redirects > 0, max_redirects=limits.redirects
-            ) as client,
-            client.stream("GET", url) as response,
-        ):
+        with _unlogged(), _client(shown, limits) as client, client.stream("GET", url) as response:
             _check(response, shown)
-            _write(response, shown, target, limits)
+            _write(response, shown, target, limits, until)
             return response
     except httpx.TooManyRedirects as error:
         raise DownloadError(f"{shown!r} redirects more than redirects={limits.redirects} times", url=shown) from error
@@ -118,11 +126,42 @@ def _fetch(url: str, shown: str, target: Path, limits: Limits) -> httpx.Response
         raise DownloadError(f"can't keep {shown!r} in {str(target.parent)!r}: {reason}", url=shown) from error
 
 
+def _client(shown: str, limits: Limits) -> httpx.Client:
+    import httpx
+
+    try:
+        return httpx.Client(
+            headers={"Accept-Encoding": "identity"},
+            timeout=limits.timeout,
+            follow_redirects=limits.redirects > 0,
+            max_redirects=limits.redirects,
+        )
+    except (ImportError, OSError, ValueError) as error:
+        message = f"can't download {shown!r} with the proxy or the certificates that the environment names: {error}"
+        raise DownloadError(message, url=shown) from error
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps httpx from logging addresses with their credentials and queries, in this thread."""
+    thread = threading.get_ident()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger = logging.getLogger("httpx")
+    logger.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_of_others)
+
+
 def _check(response: httpx.Response, shown: str) -> None:
     if response.status_code != 200:  # noqa: PLR2004 - nothing else has the whole file
         reason = f"HTTP {response.status_code} {response.reason_phrase}".strip()
         raise DownloadError(f"can't download {shown!r}: {reason}", url=shown, status=response.status_code)
-    if shown.startswith("https:") and response.url.scheme != "https":
+    if shown.startswith("https:") and any(hop.url.scheme != "https" for hop in (*response.history, response)):
         raise DownloadError(f"{shown!r} redirects to http, which anybody on the way can change", url=shown)
     if _media_type(response) in _PAGES:
         raise InputError(
@@ -130,10 +169,10 @@ def _check(response: httpx.Response, shown: str) -> None:
         )
 
 
-def _write(response: httpx.Response, shown: str, target: Path, limits: Limits) -> None:
-    size, until = 0, time.monotonic() + limits.download_seconds
+def _write(response: httpx.Response, shown: str, target: Path, limits: Limits, until: float) -> None:
+    size = 0
     with target.open("wb") as file:
-        for piece in response.iter_bytes():
+        for piece in _unpacked(response, shown):
             size += len(piece)
             if size > limits.download_bytes:
                 message = f"{shown!r} is larger than the limit download_bytes={limits.download_bytes:,}"
@@ -142,6 +181,34 @@ def _write(response: httpx.Response, shown: str, target: Path, limits: Limits) -
                 message = f"{shown!r} takes longer than the limit download_seconds={limits.download_seconds:g}"
                 raise DownloadError(message, url=shown)
             file.write(piece)
+
+
+def _unpacked(response: httpx.Response, shown: str) -> Iterator[bytes]:
+    """Yields the body in pieces that are small even if it was packed on the way, and empty ones while nothing comes out.
+
+    httpx unpacks all that a packet holds at once, and as often as the server says: 800 bytes become 400 MB.
+
+    Raises:
+        DownloadError: If it is packed otherwise than by gzip, which some servers do unasked, or is broken.
+    """
+    encoding = str(response.headers.get("content-encoding", "identity")).strip().lower()
+    if encoding == "identity":
+        yield from response.iter_raw()
+        return
+    if encoding not in {"gzip", "x-gzip"}:
+        raise DownloadError(f"{shown!r} is sent in the encoding {encoding!r}, which nobody asked for", url=shown)
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        for packed in response.iter_raw():
+            rest = packed
+            while rest and not unpack.eof:
+                yield unpack.decompress(rest, _PIECE)
+                rest = unpack.unconsumed_tail
+        yield unpack.flush()
+    except zlib.error as error:
+        raise DownloadError(f"can't download {shown!r}: it is broken: {error}", url=shown) from error
+    if not unpack.eof:
+        raise DownloadError(f"can't download {shown!r}: it breaks off", url=shown)
 
 
 def _media_type(response: httpx.Response) -> str:

@@ -73,7 +73,8 @@ class Wanted:
         if self.label is not None:
             return self.label
         digest = hashlib.sha256(f"{identity}\n{self.include or ''}".encode("utf-8", "surrogateescape"))
-        return f"{name[:_LONGEST_NAME]}-{digest.hexdigest()[:_DIGITS]}"
+        readable = name[:_LONGEST_NAME].encode("utf-8", "replace").decode()  # names of files can be any bytes
+        return f"{readable}-{digest.hexdigest()[:_DIGITS]}"
 
     def takes(self, source: str) -> bool:
         """Whether a path below what was given is wanted."""

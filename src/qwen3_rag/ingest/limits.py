@@ -21,7 +21,7 @@ class Limits:
         archive_ratio: How many times larger a file of an archive of more than a mebibyte may be than it is packed. Prose
             has 3 to 10; deflate reaches 1,000 on a bomb.
         download_bytes: Size of a download, unpacked if the server compresses it on the way.
-        download_seconds: Time for a whole download.
+        download_seconds: Time for a whole download, looked at with every piece of it.
         timeout: Seconds that a server may be silent.
         redirects: How often a server may send elsewhere.
 

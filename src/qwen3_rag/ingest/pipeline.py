@@ -73,6 +73,7 @@ class Written:
         added: How many passages were stored.
         claimed: How many got a label more.
         failed: What could not be embedded or stored.
+        unlabelled: What is stored, and has no room for a label more.
         unseen: Passages that BM25 does not see whole, by id.
     """
 
@@ -81,6 +82,7 @@ class Written:
     added: int
     claimed: int
     failed: list[RowFailure]
+    unlabelled: list[RowFailure]
     unseen: list[tuple[str, Truncation]]
 
 
@@ -177,7 +179,8 @@ class Writer:
         if self._broken.is_set():
             return None
         try:
-            return self._write(batch, embedded)
+            with self.collection.exclusive():
+                return self._write(batch, embedded)
         except BaseException:
             self._broken.set()
             raise
@@ -188,10 +191,29 @@ class Writer:
         unseen: list[tuple[str, Truncation]] = []
         refused: list[RowFailure] = []
         if done:
+            done = self._labelled(done)
             self._store(done, [vectors for _, vectors in sorted(embedded.vectors.items())], unseen, refused)
-        claimed = sum(claim(self.collection, ids, root) for root, ids in batch.claims.items())
+        unlabelled: list[RowFailure] = []
+        claimed = sum(self._claim(ids, root, unlabelled) for root, ids in batch.claims.items())
         self.flying.remove(batch.fresh)
-        return Written(batch, embedded, len(done) - len(refused), claimed, failed + refused, unseen)
+        return Written(batch, embedded, len(done) - len(refused), claimed, failed + refused, unlabelled, unseen)
+
+    def _labelled(self, passages: Sequence[Passage]) -> list[Passage]:
+        """Adds the labels under which another ingest has stored a passage since it was looked up, an embedding ago."""
+        meanwhile = {passage.id: roots_of(passage) for passage in self.collection.get([p.id for p in passages])}
+        labels = {p.id: dict.fromkeys([*meanwhile.get(p.id, ()), *roots_of(p)]) for p in passages}
+        return [replace(p, metadata=with_roots(p, list(labels[p.id]))) for p in passages]
+
+    def _claim(self, ids: Sequence[str], root: str, refused: list[RowFailure]) -> int:
+        """Adds a label; a passage whose metadata has no room for it (after some 300 long ones) takes no other with it."""
+        try:
+            return claim(self.collection, ids, root)
+        except InputError as error:
+            if len(ids) == 1:
+                refused.extend(RowFailure.of(passage, error) for passage in self.collection.get(ids))
+                return 0
+            middle = len(ids) // 2
+            return sum(self._claim(half, root, refused) for half in (ids[:middle], ids[middle:]))
 
     def _store(
         self,
@@ -271,7 +293,7 @@ class Pipeline:
         tally.added += written.added
         tally.tokens += written.embedded.tokens
         tally.claimed = tally.claimed or bool(written.claimed)
-        tally.failed_rows += written.failed
+        tally.failed_rows += written.failed + written.unlabelled
         tally.truncated += [(fresh[cut.index].id, cut) for cut in written.embedded.truncated]
         tally.truncated += written.unseen
         if self.progress is not None:

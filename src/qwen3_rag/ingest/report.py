@@ -87,10 +87,10 @@ class IngestReport:
         truncated: The passages that were longer than the model's limit or than BM25 has room for, by id, with what they
             lost: tokens for the model (`part` is `"document"`), words for BM25 (`part` is `"full text"`).
         empty: Files without any text.
-        failed: Files and folders that could not be read.
+        failed: Files and folders that could not be read or cut.
         seconds: Wall-clock time.
         skipped: What an archive holds and nobody opened on purpose: archives inside it and links.
-        failed_rows: Passages that could not be embedded or stored.
+        failed_rows: Passages that could not be embedded or stored, or have no room for the label of what they are in now.
         removed: Passages that pruning deleted.
         released: Stale passages that stay, because something else that was ingested has them too.
         not_pruned: Why nothing was pruned although it was asked for; empty otherwise.

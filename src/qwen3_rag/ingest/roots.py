@@ -7,8 +7,8 @@ the name of what was given and a digest of where it lies (the absolute path or t
 
 Pruning what was given under a label looks only at passages with this label. Those that are not there any more lose the
 label, and a passage without any label left is deleted. Passages that something else put into the collection have no labels
-and are never touched. Two processes that store the same new passage at the same moment may leave the label of one of them; the
-next ingest of the other adds its own.
+and are never touched. On a server, two ingests that write the same passage within the same milliseconds may leave the label
+of one of them: until the next ingest of the other adds its own, pruning the one may take the passage from both.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def remove_stale(collection: MilvusCollection, roots: Iterable[str], seen: SeenI
         for ids in find_ids(collection, Compare(ROOTS, "contains", root)):
             for start in range(0, len(ids), _PAGE):
                 if stale := seen.absent(root, ids[start : start + _PAGE]):
-                    _release(collection, stale, root, tally)
+                    with collection.exclusive():
+                        _release(collection, stale, root, tally)
 
 
 def _release(collection: MilvusCollection, ids: Sequence[str], root: str, tally: Tally) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from qwen3_rag.chunking import MAX_CHARS
-from qwen3_rag.errors import ConfigurationError, StoreError
+from qwen3_rag.errors import ConfigurationError, Qwen3RagError, StoreError
 from qwen3_rag.ingest.embedding import embed_with
 from qwen3_rag.ingest.files import TextFile, UnreadableError, Wanted
 from qwen3_rag.ingest.limits import Limits
@@ -71,7 +71,7 @@ def ingest(
         progress: Called after every batch, in this thread.
 
     Returns:
-        What was done. A file that can't be read is in `failed`, a passage that can't be embedded or stored in
+        What was done. A file that can't be read or cut is in `failed`, a passage that can't be embedded or stored in
         `failed_rows`; neither stops the others.
 
     Raises:
@@ -143,12 +143,22 @@ def _cut(file: TextFile, split: Split, reading: Reading) -> list[Passage]:
     except OSError as error:
         reading.fail(file.path, error.strerror or error)
     else:
-        reading.files += 1
-        passages = split(normalized(text), file.source, file.markdown)
-        if not passages:
-            reading.empty.append(file.path)
-        return passages
+        return _split(normalized(text), file, split, reading)
     return []
+
+
+def _split(text: str, file: TextFile, split: Split, reading: Reading) -> list[Passage]:
+    try:
+        passages = split(text, file.source, file.markdown)
+    except Qwen3RagError:  # of a setting, or of a splitter that does not do what one has to
+        raise
+    except Exception as error:  # noqa: BLE001 - somebody else's splitter on one text: tiktoken refuses `<|endoftext|>`
+        reading.fail(file.path, f"the splitter raised {type(error).__name__}: {' '.join(str(error).split())}")
+        return []
+    reading.files += 1
+    if not passages:
+        reading.empty.append(file.path)
+    return passages
 
 
 def _prune(

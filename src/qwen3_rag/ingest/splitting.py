@@ -95,11 +95,16 @@ def to_passages(pieces: Iterable[Any], text: str, source: str) -> list[Passage]:
         Passages with ids of their content, and with lines where a piece stands in the file as it is.
 
     Raises:
-        InputError: If a piece is something else.
+        InputError: If a piece is something else, or two passages that differ have the same id.
     """
     lines = _Lines(text)
     seen: Counter[str] = Counter()
-    return [_passage(piece, source, lines, seen) for piece in map(_piece, pieces) if piece.text.strip()]
+    passages = [_passage(piece, source, lines, seen) for piece in map(_piece, pieces) if piece.text.strip()]
+    texts: dict[str, str] = {}
+    for passage in passages:
+        if texts.setdefault(passage.id, passage.text) != passage.text:
+            raise InputError(f"the splitter gave two passages of {source!r} that differ the id {passage.id!r}")
+    return passages
 
 
 def normalized(text: str) -> str:
@@ -129,14 +134,15 @@ class _Lines:
     def __init__(self, text: str) -> None:
         self._text = text
         self._starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
-        self._from = 0
+        self._from = self._to = 0
 
     def find(self, piece: str) -> dict[str, int]:
         words = piece.strip()
-        at = self._text.find(words, self._from)
+        # Pieces may overlap, but none lies within the one before it, where its words may stand too.
+        at = self._text.find(words, max(self._from, self._to - len(words) + 1))
         if at < 0:
             return {}
-        self._from = at + 1
+        self._from, self._to = at + 1, at + len(words)
         return {
             START_LINE: bisect_right(self._starts, at),
             END_LINE: bisect_right(self._starts, at + len(words) - 1),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy.typing as npt
 
@@ -129,6 +131,13 @@ class CollectionWriter(CollectionReader):
     def drop(self) -> None:
         """Deletes the collection with everything in it, if it exists."""
         self._session.drop()
+
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """Lets the writers of this process to the same Milvus Lite database wait, so that a write can follow from a read.
+
+        On a server, whose writers know nothing of each other, nobody waits.
+        """
+        return self._session.writing()
 
     def _check_fit(self, layout: Layout, matrix: FloatArray, embedder: Embedder | None) -> None:
         contract = layout.contract

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class MemoryCollection:
     """The methods of `MilvusCollection` that an ingest calls, over a dict."""
 
     sparse_leg = "bm25"
+    exclusive = staticmethod(nullcontext)
 
     def __init__(
         self,

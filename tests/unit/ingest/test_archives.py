@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import tracemalloc
 import zipfile
 
 import pytest
@@ -103,6 +104,52 @@ def test_what_unpacks_to_more_than_it_says_is_refused(tmp_path):
     report, sources = read(path)
     assert sources == {"good.md"}
     assert "broken" in reasons(report)["liar.md"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_can_not_be_unpacked_bit_by_bit_is_not_unpacked(tmp_path, method):
+    """A few bytes say that they are ten and are 50 MB, which `zipfile` finds out when it has them all."""
+    path = archive(tmp_path / "a.zip", {"bomb.md": bytes(50_000_000)}, method)
+    with zipfile.ZipFile(path, "a") as out:
+        out.writestr("good.md", SECTION, zipfile.ZIP_DEFLATED)
+    path.write_bytes(path.read_bytes().replace(struct.pack("<L", 50_000_000), struct.pack("<L", 10)))
+    tracemalloc.start()
+    report, sources = read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sources == {"good.md"}
+    assert f"packed by method {method}" in reasons(report)["bomb.md"]
+    assert most < 10_000_000
+
+
+def test_entries_are_counted_and_not_believed(tmp_path):
+    path = archive(tmp_path / "a.zip", {f"{i}.md": SECTION for i in range(20)})
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<HH", data, data.rfind(b"PK\5\6") + 8, 1, 1)
+    path.write_bytes(data)
+    assert read(path)[0].files == 20
+    with pytest.raises(InputError, match=r"20 entries .* archive_entries=10"):
+        read(path, limits=Limits(archive_entries=10))
+
+
+def test_a_large_archive_may_not_have_two_ends(tmp_path):
+    """The locator says where the directory's end is; `zipfile` looks before the locator all the same, or did."""
+    path = archive(tmp_path / "a.zip", {f"{i}.md": SECTION for i in range(20)}, zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    at = data.rfind(b"PK\5\6")
+    _, _, _, _, entries, size, start, _ = struct.unpack_from("<4s4H2LH", data, at)
+
+    def end(entries: int, size: int) -> bytes:
+        return struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, entries, entries, size, start)
+
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
+    last = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path.write_bytes(data[:at] + end(entries, size) + locator + last)
+    assert read(path, limits=Limits(archive_entries=20))[0].files == 20
+    for ends in ((end(1, 50), end(10**6, 10**9)), (end(10**6, 10**9), end(1, 50))):
+        path.write_bytes(data[:at] + b"".join(ends) + locator + last)
+        with pytest.raises(InputError, match=r"1,000,000 entries in a directory of 1,000,000,000 bytes"):
+            read(path)
 
 
 def test_a_directory_that_is_too_large_is_not_read(tmp_path):

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from qwen3_rag.cli import main, steps, view
+from qwen3_rag.cli import app, main, steps, view
 from qwen3_rag.errors import RemoteModerationError, StoreConnectionError
 from qwen3_rag.ingest import FileFailure, IngestReport
 from tests.fakes import WordEmbedder
@@ -106,6 +106,13 @@ def test_what_is_passed_over_and_what_stays_is_told(capsys):
     err = capsys.readouterr().err
     assert "warning: passed over 'a.zip!/b.zip': an archive" in err
     assert "3 passages that are gone here stay" in err
+
+
+def test_the_credentials_of_an_address_are_not_shown(docs, capsys, monkeypatch):
+    monkeypatch.setattr(app, "ingest", lambda *args, **options: IngestReport(1, 1, 0, 1, 0, (), (), (), 0.1))
+    status, out, err = ingest(capsys, "docs", "--uri", "http://root:very-secret@127.0.0.1:19530")
+    assert (status, err) == (0, "")
+    assert out.endswith("-> http://127.0.0.1:19530 [qwen3_rag]\n")
 
 
 def test_the_bar_shows_rate_and_time_left(capsys, monkeypatch):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
+import pickle
 import tempfile
 import threading
 import time
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from qwen3_rag.errors import InputError
 from qwen3_rag.ingest import DownloadError, Limits, ingest
+from qwen3_rag.ingest.download import _check
 from tests.fakes import WordEmbedder
 from tests.unit.ingest.stores import MemoryCollection
 
@@ -112,13 +117,26 @@ def test_an_archive_whatever_its_name(server):
 def test_the_same_address_again_changes_nothing(server):
     server.answers["/docs.zip"] = (200, {}, zipped({"a.md": SECTION}))
     collection, embedder = MemoryCollection(), WordEmbedder(8)
-    ingest(server.url + "/docs.zip", embedder, collection)
+    ingest(server.url + "/docs.zip?v=1", embedder, collection)
     before = collection.content
-    report = ingest(server.url + "/docs.zip?token=2", embedder, collection)
+    report = ingest(server.url.replace("//", "//user:secret@") + "/docs.zip?v=1", embedder, collection)
     assert (report.added, report.unchanged) == (0, 1)
     assert collection.content == before
     (root,) = next(iter(before.values()))[1]["roots"]
     assert root.startswith("docs.zip-")
+
+
+def test_addresses_that_differ_in_their_query_are_not_the_same(server):
+    """As those of many services are; taken for one, the second would be left out, and pruning it would remove the first."""
+    collection, urls = MemoryCollection(), [f"{server.url}/get?id={i}" for i in range(2)]
+    server.answers["/get"] = lambda handler: handler.wfile.write(
+        b"HTTP/1.0 200 OK\r\nContent-Type: text/markdown\r\n\r\n# From " + handler.path.encode()
+    )
+    report = ingest(urls, WordEmbedder(8), collection)
+    assert (report.files, report.added) == (2, 2)
+    roots = [about["roots"] for _, about, _ in collection.content.values()]
+    assert roots[0] != roots[1]
+    assert "id=" not in str(roots)
 
 
 def test_redirects_are_followed_within_a_limit(server):
@@ -175,6 +193,46 @@ def test_a_huge_body_is_given_up_while_it_arrives(server):
         read(server.url + "/b.md", limits=Limits(download_bytes=1_000_000))
 
 
+def test_a_body_that_is_packed_on_the_way(server):
+    text = SECTION + bytes(range(48, 122)) * 3000
+    for name, body in {"/a.md": text, "/b.md": SECTION}.items():
+        server.answers[name] = (200, {"Content-Encoding": "gzip"}, gzip.compress(body))
+        assert read(server.url + name)[0].files == 1
+    assert server.requests[0][1]["Accept-Encoding"] == "identity"
+    server.answers["/a.md"] = (200, {"Content-Encoding": "gzip"}, gzip.compress(text)[:-9])
+    with pytest.raises(DownloadError, match="breaks off"):
+        read(server.url + "/a.md")
+    server.answers["/a.md"] = (200, {"Content-Encoding": "gzip"}, b"no gzip")
+    with pytest.raises(DownloadError, match="broken"):
+        read(server.url + "/a.md")
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "zstd"])
+def test_a_bomb_of_few_bytes_is_not_unpacked(server, encoding):
+    server.answers["/a.md"] = (200, {"Content-Encoding": encoding}, gzip.compress(gzip.compress(bytes(100_000_000))))
+    tracemalloc.start()
+    with pytest.raises(DownloadError, match="which nobody asked for"):
+        read(server.url + "/a.md")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10_000_000
+
+
+def test_a_body_that_unpacks_to_nothing_is_given_up(server):
+    def empty_blocks(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(b"\x1f\x8b\x08\0\0\0\0\0\0\3")
+        for _ in range(100):
+            handler.wfile.write(b"\0\0\0\xff\xff")
+            time.sleep(0.02)
+
+    server.answers["/a.md"] = empty_blocks
+    with pytest.raises(DownloadError, match=r"longer than the limit download_seconds=0\.3"):
+        read(server.url + "/a.md", limits=Limits(download_seconds=0.3))
+
+
 def test_slow_servers_are_given_up(server):
     def silent(handler):
         time.sleep(1)
@@ -204,14 +262,39 @@ def test_nobody_there():
         read("http://127.0.0.1:9/a.md")
 
 
-def test_credentials_are_sent_and_never_shown(server):
+def test_no_hop_of_a_redirect_is_open_to_anybody_on_the_way():
+    def response(status, url, *history):
+        return httpx.Response(status, request=httpx.Request("GET", url), history=list(history))
+
+    hop = response(302, "http://host/b.md", response(302, "https://host/a.md"))
+    with pytest.raises(DownloadError, match="redirects to http"):
+        _check(response(200, "https://host/c.md", hop), "https://host/a.md")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ALL_PROXY", "foo://host"), ("ALL_PROXY", "socks5://host"), ("SSL_CERT_FILE", "none.pem")]
+)
+def test_a_proxy_or_certificate_that_can_not_be_used(server, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    server.answers["/a.md"] = (404, {}, b"")
+    with pytest.raises(DownloadError, match=r"can't download 'http://127\.0\.0\.1"):
+        read(server.url + "/a.md")
+
+
+def test_the_error_survives_being_pickled():
+    error = pickle.loads(pickle.dumps(DownloadError("gone", url="http://host/a.md", status=404)))
+    assert (str(error), error.url, error.status) == ("gone", "http://host/a.md", 404)
+
+
+def test_credentials_are_sent_and_never_shown(server, caplog):
+    caplog.set_level(logging.DEBUG)
     server.answers["/a.md"] = (404, {}, b"")
     url = server.url.replace("//", "//user:very-secret@") + "/a.md?token=hidden"
     with pytest.raises(DownloadError) as caught:
         read(url)
     assert "Basic" in server.requests[0][1]["Authorization"]
     for word in ("secret", "user", "hidden"):
-        assert word not in str(caught.value) + caught.value.url
+        assert word not in str(caught.value) + caught.value.url + caplog.text
 
 
 @pytest.mark.parametrize("url", ["http://", "http:///a.md", "https://[::1/a.md", "http://host:port/a.md"])

@@ -285,9 +285,10 @@ def test_a_lookup_that_fails_stops_everything_and_keeps_what_was_embedded(docs):
         looked = 0
 
         def get(self, ids):
-            self.looked += 1
-            if self.looked == 6:
-                raise StoreConnectionError("the server is gone")
+            if "read" in threading.current_thread().name:
+                self.looked += 1
+                if self.looked == 6:
+                    raise StoreConnectionError("the server is gone")
             return super().get(ids)
 
     collection = Failing()
@@ -333,6 +334,17 @@ def test_a_passage_on_its_way_is_not_embedded_again(tmp_path):
     report = ingest(folders, embedder, collection, batch_size=1, label="all")
     assert len(embedder.calls) == 1
     assert (report.passages, report.added, report.unchanged) == (6, 1, 5)
+
+
+def test_what_another_ingest_stored_meanwhile_keeps_its_label(docs):
+    """Pruning one of the two folders would take the passages from both."""
+    collection = MemoryCollection()
+
+    def meanwhile(texts):
+        ingest(docs, WordEmbedder(8), collection, label="other")
+
+    ingest(docs, Refusing(meanwhile), collection, label="mine", batch_size=20)
+    assert [about["roots"] for _, about, _ in collection.content.values()] == [["other", "mine"]] * 12
 
 
 def test_a_model_that_returns_fewer_vectors_is_no_failure_of_rows(docs):

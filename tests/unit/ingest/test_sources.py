@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,9 @@ def stored(paths, **options) -> dict[str, tuple[str, ...]]:
         ("docs/*/?.md", {"sub/b.md", "[x]/e.md"}),
         ("docs/sub/*", {"b.md", "d.txt"}),
         ("docs/[a]*", {"a.md"}),
+        ("docs/**.md", {"a.md"}),
+        ("docs/**", {"a.md", "sub/b.md", "sub/deep/c.md", "sub/d.txt", "[x]/e.md"}),
+        ("docs/**/**/deep/*", {"sub/deep/c.md"}),
         ("docs/[x]", {"e.md"}),  # a folder of that name is that folder
         ("d*s/a.md", {"docs/a.md"}),
     ],
@@ -72,6 +77,57 @@ def test_a_root_says_what_was_given_and_where_it_lies_without_telling_it(docs, t
 
 def test_a_file_below_two_given_things_is_read_once(docs):
     assert len(stored(["docs/sub", "docs/sub/b.md", "docs/sub/*.md"])) == 3
+
+
+@pytest.mark.parametrize("given", ["docs", "docs/**/*.md", "docs/*/*"])
+def test_a_folder_that_can_not_be_read_is_named(docs, monkeypatch, given):
+    """Passed over in silence, its files would seem to be gone, and pruning would remove them."""
+    scandir = os.scandir
+
+    def refused(folder):
+        if str(folder).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    report = ingest(given, WordEmbedder(8), MemoryCollection())
+    assert [(f.path, f.reason) for f in report.failed] == [(str(Path("docs", "sub")), "Permission denied")]
+
+
+@pytest.mark.parametrize("given", ["docs", "docs/**/*.md"])
+def test_a_link_that_leads_nowhere_is_named(docs, given):
+    (docs / "link.md").symlink_to(docs.parent / "not-mounted" / "a.md")
+    (docs / "link.png").symlink_to(docs.parent / "not-mounted" / "a.png")
+    (failure,) = ingest(given, WordEmbedder(8), MemoryCollection()).failed
+    assert (failure.path, failure.reason) == (str(Path("docs", "link.md")), "No such file or directory")
+    assert ingest(given, WordEmbedder(8), MemoryCollection(), include="a*").failed == ()
+
+
+def test_a_pattern_follows_links_to_folders_only_where_it_names_them(docs):
+    (docs / "link").symlink_to(docs / "sub")
+    (docs / "file").symlink_to(docs / "a.md")
+    assert stored("docs/l*/b.md").keys() == {"link/b.md"}
+    assert "link/b.md" not in stored("docs/**/*.md")
+    (docs / "lost").symlink_to(docs / "not-mounted")
+    (failure,) = ingest("docs/*/*", WordEmbedder(8), MemoryCollection()).failed
+    assert (failure.path, failure.reason) == (str(Path("docs", "lost")), "No such file or directory")
+
+
+def test_names_that_a_path_may_have(docs, tmp_path):
+    (tmp_path / "~nobody.md").write_text("# A\n\ntext\n", encoding="utf-8")
+    assert stored("~nobody.md").keys() == {"~nobody.md"}
+    with pytest.raises(InputError, match="does not exist"):
+        stored("~nobody/docs")
+    with pytest.raises(InputError, match="File name too long"):
+        stored("x" * 300)
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode there")
+def test_a_folder_whose_name_is_no_unicode(docs):
+    folder = os.fsdecode(b"caf\xe9")
+    docs.rename(folder)
+    for (root,) in stored(folder).values():
+        assert root.encode().startswith(b"caf?-")
 
 
 def test_files_over_the_limit_are_named(docs):

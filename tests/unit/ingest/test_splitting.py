@@ -133,3 +133,31 @@ def test_lines_are_those_of_the_piece(text, separator):
         inside = "\n".join(text.split("\n")[about["start_line"] - 1 : about["end_line"]])
         assert passage.text.strip() in inside
         assert passage.text.strip().count("\n") == about["end_line"] - about["start_line"]
+
+
+def test_lines_are_not_those_of_the_same_words_in_the_piece_before():
+    assert lines(to_passages(["an index of data", "index"], "an index of data\n\nindex\n", "a.md")) == [(1, 1), (3, 3)]
+    assert lines(to_passages(["a\nb\nc", "c\nd"], "a\nb\nc\nd\n", "a.md")) == [(1, 3), (3, 4)]  # they may overlap
+
+
+def test_a_splitter_that_fails_on_a_file_takes_no_other_with_it(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(name, encoding="utf-8")
+
+    def refuse(text: str, source: str) -> list[str]:
+        if text == "a":
+            raise ValueError("a disallowed\nspecial token")
+        return [text]
+
+    report = ingest(tmp_path, WordEmbedder(8), MemoryCollection(), splitter=refuse)
+    assert (report.files, report.added, report.complete) == (1, 1, False)
+    assert [f.reason for f in report.failed] == ["the splitter raised ValueError: a disallowed special token"]
+    with pytest.raises(ConfigurationError, match="max_chars"):
+        ingest(tmp_path, WordEmbedder(8), MemoryCollection(), max_chars=0)
+
+
+def test_passages_that_differ_may_not_have_the_same_id():
+    twice = [Passage("1", "one", {}), Passage("1", "two", {})]
+    with pytest.raises(InputError, match=r"two passages of 'a\.md' that differ the id '1'"):
+        cut(lambda text, source: twice)
+    assert len(cut(lambda text, source: twice[:1] * 2)) == 2
