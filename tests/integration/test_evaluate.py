@@ -166,6 +166,7 @@ def test_the_command_as_json(command, capsys, tmp_path, tiny):
         (["-k", "3"], "k is 3"),
         (["--plot", "plot.docx"], "no format of a picture"),
         ([EVALUATION, "--model", "tiny"], "no collection 'qwen3_rag'"),
+        (["--collection", "mine"], "'mine' needs QUESTIONS"),  # the demo's corpus must not get into it
     ],
 )
 def test_errors_are_one_line(command, options, message, capsys, tmp_path):

@@ -15,8 +15,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from qwen3_rag.cli import steps, view
-from qwen3_rag.cli.options import COLLECTION, Reranker, Token
+from qwen3_rag.cli.options import COLLECTION, AsJson, Reranker, Token
 from qwen3_rag.demo import CORPUS, EVALUATION
+from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.evaluation import Evaluation, evaluate_collection, read_questions
 from qwen3_rag.evaluation.plot import check_plot, save_plot
 from qwen3_rag.evaluation.run import check_candidates
@@ -51,7 +52,7 @@ def evaluate_command(
     collection: Annotated[
         str | None,
         typer.Option(
-            help=f"Name of the collection.  [default: {COLLECTION}; for the demo, {_DEMO}]", show_default=False
+            help=f"Name of the collection that the questions are about.  [default: {COLLECTION}]", show_default=False
         ),
     ] = None,
     token: Token = None,
@@ -67,10 +68,14 @@ def evaluate_command(
     plot: Annotated[
         Path | None, typer.Option(help="Draw the figures into this picture, .png or .svg.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure retrieval on questions with known answers: dense, BM25, hybrid and reranked, side by side."""
     check_candidates(k)
+    if questions is None and collection is not None:
+        raise ConfigurationError(
+            f"--collection {collection!r} needs QUESTIONS about it; without, the demo's corpus is used"
+        )
     asked = read_questions(questions or EVALUATION)
     if plot is not None:
         check_plot(plot)
@@ -100,7 +105,7 @@ def _opened(
             yield opened
         return
     with tempfile.TemporaryDirectory(prefix="qwen3-rag-") as folder:
-        place = steps.Place(uri or str(Path(folder, "demo.db")), collection or _DEMO, token if uri else None)
+        place = steps.Place(uri or str(Path(folder, "demo.db")), _DEMO, token if uri else None)
         with place.open() as opened:
             ingest([CORPUS], demo, opened)
             yield opened
