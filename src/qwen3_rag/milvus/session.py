@@ -211,12 +211,12 @@ class Session:
         try:
             with translated(f"{action} collection {self.name!r}", self.target.token):
                 yield
-        except ConnectionLostError:
+        except ConnectionLostError as error:
             with self._opening:
                 lost, self._connection, self._layout = self._connection, None, None
             if lost is not None:
                 lost.close()
-            raise
+            raise ConnectionLostError(f"{error} (at {self.target.address!r})") from error
 
     def _run(self, action: str, absent: T, request: Callable[[Connection, Layout], T]) -> T:
         connection, layout = self.connection(), self.layout()
