@@ -37,7 +37,7 @@ from tests.fakes import OverlapReranker, WordEmbedder
 from tests.integration.milvus_support import lite_server
 
 BATCH, CANDIDATES = 1_000, 10
-_CALM = 60.0
+_CALM = 300.0
 TIMED = {
     WordEmbedder: ("embed_queries",),
     OverlapReranker: ("rerank",),
@@ -173,7 +173,7 @@ def fill(collection: MilvusCollection, rows: int, dimensions: int) -> float:
 
 
 def settle(search: Callable[[], object], limit: float) -> float:
-    """Searches until it has not become faster for a minute, since Milvus Lite indexes in the background and does not say when
+    """Searches until it has not become faster for five minutes, since Milvus Lite indexes in the background and does not say when
     it has finished; returns the seconds until it was fastest."""
     best, since, began = float("inf"), 0.0, time.perf_counter()
     while (waited := time.perf_counter() - began) < limit and waited - since < _CALM:
