@@ -173,8 +173,10 @@ def fill(collection: MilvusCollection, rows: int, dimensions: int) -> float:
 
 
 def settle(search: Callable[[], object], limit: float) -> float:
-    """Searches until it has not become faster for five minutes, since Milvus Lite indexes in the background and does not say when
-    it has finished; returns the seconds until it was fastest."""
+    """Searches until it has not become faster for five minutes; returns the seconds until it was fastest.
+
+    Milvus Lite indexes in the background and does not say when it has finished.
+    """
     best, since, began = float("inf"), 0.0, time.perf_counter()
     while (waited := time.perf_counter() - began) < limit and waited - since < _CALM:
         now = median(timed(search) for _ in range(10))
