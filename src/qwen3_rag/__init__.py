@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from qwen3_rag.version import package_version
+
 if TYPE_CHECKING:
     from qwen3_rag.backends import load_embedder, load_reranker
     from qwen3_rag.inference import LocalEmbedder, LocalReranker
@@ -39,12 +41,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version  # takes longer to import than all the rest here
-
-        try:
-            return version("qwen3-rag")
-        except PackageNotFoundError:  # a source tree that was never installed
-            return "0+unknown"
+        return package_version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Collections on a Milvus Lite file and on a server: two ways to the same store."""
+"""Collections on a Milvus Lite file and on a server, two ways to the same store; and a chat server on the loopback."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.thinking import LEARNED
+from tests.chat_server import ChatServer
 from tests.integration.milvus_support import lite_server
 
 Opener = Callable[..., MilvusCollection]
@@ -48,3 +50,19 @@ def open_collection(uri: str) -> Iterator[Opener]:
 @pytest.fixture
 def collection(open_collection: Opener) -> MilvusCollection:
     return open_collection()
+
+
+@pytest.fixture(scope="module")
+def running_server() -> Iterator[ChatServer]:
+    with ChatServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: ChatServer) -> Iterator[ChatServer]:
+    """A chat server that remembers nothing of other tests, and has no request left open at the end."""
+    LEARNED.clear()
+    yield running_server
+    assert running_server.settled()
+    running_server.clear()
+    LEARNED.clear()

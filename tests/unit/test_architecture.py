@@ -15,7 +15,7 @@ PACKAGE = Path(qwen3_rag.__file__).parent
 
 # A module may import from lower rooms only. Rooms on one level do not know each other.
 LEVELS = [
-    {"errors"},
+    {"errors", "version"},
     {"types", "prompts"},
     {"models", "chunking", "tiny", "demo"},
     {"inference", "milvus", "thinking", "remote"},

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from threading import Event, Lock
+from threading import Lock
 from typing import Final, TypeVar
 
 import numpy as np
@@ -172,18 +172,17 @@ class Writer:
     collection: MilvusCollection
     embedder: Embedder
     flying: InFlight
-    _broken: Event = field(default_factory=Event)
+    _broken: bool = False
 
     def write(self, batch: Batch, embedded: Embedded) -> Written | None:
         """Writes a batch; returns `None` if one before it could not be written."""
-        if self._broken.is_set():
+        if self._broken:
             return None
-        try:
-            with self.collection.exclusive():
-                return self._write(batch, embedded)
-        except BaseException:
-            self._broken.set()
-            raise
+        self._broken = True  # until this batch is written
+        with self.collection.exclusive():
+            written = self._write(batch, embedded)
+        self._broken = False
+        return written
 
     def _write(self, batch: Batch, embedded: Embedded) -> Written:
         done = [batch.fresh[position] for position in sorted(embedded.vectors)]

@@ -16,6 +16,7 @@ import numpy as np
 from qwen3_rag.errors import CollectionError
 from qwen3_rag.models import EMBEDDING_MODELS
 from qwen3_rag.types import Embedder, FloatArray
+from qwen3_rag.version import package_version
 
 PROPERTY: Final = "qwen3_rag.contract"
 """Key among the collection's properties; the value is JSON."""
@@ -69,7 +70,7 @@ class Contract:
             int(vectors.shape[1]),
             embedder.instruction if instruction is None else instruction,
             is_normalized(vectors),
-            _version(),
+            package_version(),
             sparse,
         )
 
@@ -145,12 +146,3 @@ def _canonical(model: str) -> str:
         if known.rpartition("/")[2].lower() in spellings:
             return known
     return model
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("qwen3-rag")
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "0+unknown"

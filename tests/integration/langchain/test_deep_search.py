@@ -20,9 +20,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_openai import ChatOpenAI
 
 from qwen3_rag.answering import ReasoningPiece, TextPiece
-from qwen3_rag.chunking import split_markdown
 from qwen3_rag.deep_search import DeepAnswer, SearchPiece
-from qwen3_rag.demo import CORPUS
 from qwen3_rag.errors import ChatError, ConfigurationError
 from qwen3_rag.langchain import (
     ChatQwen3,
@@ -32,8 +30,9 @@ from qwen3_rag.langchain import (
     Qwen3Retriever,
     create_deep_search,
 )
-from qwen3_rag.thinking import LEARNED, ThinkingBudget
-from tests.chat_server import KEY, ChatServer
+from qwen3_rag.thinking import ThinkingBudget
+from tests.chat_server import KEY
+from tests.demo_passages import demo_passages
 from tests.fakes import OverlapReranker, WordEmbedder
 from tests.planner import answers, given_passages, judges, plans, prompt, stage, stages
 
@@ -43,25 +42,10 @@ LITE, SERVER, BACKUP = "How does Milvus Lite store data?", "How does a Milvus se
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory):
-    sections = [p for path in sorted(CORPUS.glob("*.md")) for p in split_markdown(path.read_text("utf-8"), path.name)]
+    sections = demo_passages()
     with MilvusStore("tiny", uri=str(tmp_path_factory.mktemp("deep") / "milvus.db")) as store:
         store.add_documents([Document(id=p.id, page_content=p.text, metadata=dict(p.metadata)) for p in sections])
         yield Qwen3Retriever(store, "tiny", k=5, top_n=3)
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with ChatServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server):
-    LEARNED.clear()
-    yield running_server
-    assert running_server.settled()
-    running_server.clear()
-    LEARNED.clear()
 
 
 def model(server, name="qwen-plus", **options):

@@ -20,12 +20,12 @@ from langchain_openai import ChatOpenAI
 
 from qwen3_rag import errors
 from qwen3_rag.answering import Answer, ReasoningPiece, TextPiece
-from qwen3_rag.chunking import split_markdown
-from qwen3_rag.demo import CORPUS, QUESTIONS
+from qwen3_rag.demo import QUESTIONS
 from qwen3_rag.errors import ChatError, ConfigurationError, InputError
 from qwen3_rag.langchain import ChatQwen3, MilvusStore, Qwen3Embeddings, Qwen3Retriever, create_rag_chain
-from qwen3_rag.thinking import LEARNED, ThinkingBudget
-from tests.chat_server import FAULTS, KEY, MARK, ChatServer, fault_names
+from qwen3_rag.thinking import ThinkingBudget
+from tests.chat_server import FAULTS, KEY, MARK, fault_names
+from tests.demo_passages import demo_passages
 from tests.fakes import OverlapReranker, WordEmbedder
 
 QUESTION = "How does Milvus Lite store its data?"
@@ -36,26 +36,11 @@ PASSAGE = re.compile(r'<passage number="(\d+)"')
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory):
-    sections = [p for path in sorted(CORPUS.glob("*.md")) for p in split_markdown(path.read_text("utf-8"), path.name)]
+    sections = demo_passages()
     with MilvusStore("tiny", uri=str(tmp_path_factory.mktemp("rag") / "milvus.db")) as store:
         documents = [Document(id=p.id, page_content=p.text, metadata=dict(p.metadata)) for p in sections]
         store.add_documents(documents)
         yield Qwen3Retriever(store, "tiny", k=10, top_n=3)
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with ChatServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server):
-    LEARNED.clear()
-    yield running_server
-    assert running_server.settled()
-    running_server.clear()
-    LEARNED.clear()
 
 
 @pytest.fixture

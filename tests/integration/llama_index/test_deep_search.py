@@ -21,13 +21,12 @@ from llama_index.core.tools import QueryEngineTool
 from llama_index.llms.openai_like import OpenAILike
 
 from qwen3_rag.answering import ReasoningPiece, TextPiece
-from qwen3_rag.chunking import split_markdown
 from qwen3_rag.deep_search import DeepAnswer, SearchPiece
-from qwen3_rag.demo import CORPUS
 from qwen3_rag.errors import ChatError, ConfigurationError
 from qwen3_rag.llama_index import MilvusStore, Qwen3Rerank, Qwen3Retriever, create_deep_search_engine
-from qwen3_rag.thinking import LEARNED, ThinkingBudget
-from tests.chat_server import KEY, ChatServer
+from qwen3_rag.thinking import ThinkingBudget
+from tests.chat_server import KEY
+from tests.demo_passages import demo_passages
 from tests.fakes import OverlapReranker
 from tests.llama_index_llm import connect
 from tests.planner import answers, given_passages, judges, plans, prompt, stage, stages
@@ -53,7 +52,7 @@ class Echo(BaseRetriever):
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory):
-    passages = [p for path in sorted(CORPUS.glob("*.md")) for p in split_markdown(path.read_text("utf-8"), path.name)]
+    passages = demo_passages()
     with MilvusStore(tmp_path_factory.mktemp("deep") / "milvus.db") as store:
         yield Qwen3Retriever.from_texts(
             [p.text for p in passages],
@@ -65,21 +64,6 @@ def retriever(tmp_path_factory):
             k=5,
             top_n=3,
         )
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with ChatServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server):
-    LEARNED.clear()
-    yield running_server
-    assert running_server.settled()
-    running_server.clear()
-    LEARNED.clear()
 
 
 @pytest.fixture

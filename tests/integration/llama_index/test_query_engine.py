@@ -21,12 +21,11 @@ from llama_index.core.tools import QueryEngineTool
 from llama_index.llms.openai_like import OpenAILike
 
 from qwen3_rag.answering import Answer, ReasoningPiece, TextPiece
-from qwen3_rag.chunking import split_markdown
-from qwen3_rag.demo import CORPUS
 from qwen3_rag.errors import ChatError, ConfigurationError, InputError
 from qwen3_rag.llama_index import MilvusStore, Qwen3Rerank, Qwen3Retriever, create_query_engine
-from qwen3_rag.thinking import LEARNED, ThinkingBudget
-from tests.chat_server import KEY, ChatServer
+from qwen3_rag.thinking import ThinkingBudget
+from tests.chat_server import KEY
+from tests.demo_passages import demo_passages
 from tests.fakes import OverlapReranker
 from tests.llama_index_llm import connect
 
@@ -54,7 +53,7 @@ class Finds(BaseRetriever):
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory):
-    passages = [p for path in sorted(CORPUS.glob("*.md")) for p in split_markdown(path.read_text("utf-8"), path.name)]
+    passages = demo_passages()
     with MilvusStore(tmp_path_factory.mktemp("rag") / "milvus.db") as store:
         yield Qwen3Retriever.from_texts(
             [p.text for p in passages],
@@ -66,21 +65,6 @@ def retriever(tmp_path_factory):
             k=10,
             top_n=3,
         )
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with ChatServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server):
-    LEARNED.clear()
-    yield running_server
-    assert running_server.settled()
-    running_server.clear()
-    LEARNED.clear()
 
 
 @pytest.fixture
