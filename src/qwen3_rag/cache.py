@@ -12,7 +12,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from qwen3_rag.errors import ConfigurationError, InputError, TruncationWarning
+from qwen3_rag.errors import ConfigurationError, TruncationWarning
+from qwen3_rag.texts import check_texts
 from qwen3_rag.types import Embedder, EmbeddingResult, FloatArray, Truncation
 
 Role = Literal["document", "query"]
@@ -138,7 +139,7 @@ class CachedEmbedder:
         return call.result()
 
     def _call(self, role: Role, texts: Sequence[str], instruction: str | None, dimensions: int | None) -> _Call:
-        _check_texts(texts)
+        check_texts(texts)
         width = self._inner.dimensions if dimensions is None else dimensions
         if role == "query" and instruction is None:
             instruction = self._inner.instruction
@@ -214,11 +215,3 @@ class _Call:
             Truncation(row, self.role, *self.cuts[text]) for row, text in enumerate(self.texts) if text in self.cuts
         ]
         return EmbeddingResult(vectors, self.tokens, tuple(truncated))
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise InputError(f"texts must be a list of strings, got the string {texts!r}: put it in a list")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {index} must be a string, got {text!r}")

@@ -5,6 +5,8 @@ Sources: QwenLM/Qwen3-Embedding, `README.md` and `examples/qwen3_{embedding,rera
 
 from __future__ import annotations
 
+import re
+
 from qwen3_rag.errors import ConfigurationError
 
 DEFAULT_INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
@@ -30,9 +32,9 @@ def check_instruction(instruction: str) -> str:
     """Returns the instruction, or says why it can't be one.
 
     Raises:
-        ConfigurationError: If it is not a string or is blank.
+        ConfigurationError: If it is not a string, is blank, or holds half of a surrogate pair.
     """
-    if not isinstance(instruction, str) or not instruction.strip():
+    if not isinstance(instruction, str) or not instruction.strip() or re.search(r"[\ud800-\udfff]", instruction):
         msg = f"instruction must be a non-empty string such as {DEFAULT_INSTRUCTION!r}, got {instruction!r}"
         raise ConfigurationError(msg)
     return instruction

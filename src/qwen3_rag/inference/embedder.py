@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.inference.local import LocalModel, check_max_length, check_texts, unique, warn_truncated
+from qwen3_rag.inference.local import TOO_LONG, LocalModel, check_max_length, unique
 from qwen3_rag.inference.options import ModelOptions
 from qwen3_rag.inference.packing import TokenIds, Tree
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, EMBEDDING_MODELS, MAX_TOKENS, MIN_DIMENSIONS
 from qwen3_rag.prompts import DEFAULT_INSTRUCTION, END_OF_TEXT, check_instruction, query_text
+from qwen3_rag.texts import check_texts, warn_truncated
 from qwen3_rag.types import EmbeddingResult, FloatArray, Truncation
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class LocalEmbedder(LocalModel):
         vectors[order] = hidden[:, :width]
         if self._normalize:
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        warn_truncated(truncated, len(texts), f"max_length={self._max_length}")
+        warn_truncated(truncated, len(texts), f"max_length={self._max_length}", advice=TOO_LONG, stacklevel=3)
         return EmbeddingResult(vectors[inverse], sum(map(len, distinct)), truncated)
 
     def _tokenize(self, texts: Sequence[str], part: str) -> tuple[list[TokenIds], tuple[Truncation, ...]]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
-from qwen3_rag.errors import ConfigurationError, InputError, TruncationWarning
+from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.inference.options import ModelOptions
 from qwen3_rag.models import MAX_TOKENS
-from qwen3_rag.types import Truncation
 
 if TYPE_CHECKING:
     from qwen3_rag.inference.engine import Engine
     from qwen3_rag.inference.loading import LoadedModel
+
+TOO_LONG: Final = "Split them before, or raise the limit."
+"""What to do about texts that were cut."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,19 +102,6 @@ class LocalModel:
         return await asyncio.get_running_loop().run_in_executor(worker, partial(context.run, call, *args, **kwargs))
 
 
-def check_texts(texts: Sequence[str], what: str = "texts") -> None:
-    """Checks that an input is a sequence of strings.
-
-    Raises:
-        InputError: If it is one string, or an item is none; the message says which.
-    """
-    if isinstance(texts, (str, bytes)):
-        raise InputError(f"{what} must be a list of strings, got one {type(texts).__name__}: put it into a list")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"{what}[{index}] must be a string, got {type(text).__name__}: {text!r:.80}")
-
-
 def check_max_length(max_length: int, least: int) -> int:
     """Returns the limit, or says why it can't be one.
 
@@ -123,21 +111,6 @@ def check_max_length(max_length: int, least: int) -> int:
     if isinstance(max_length, bool) or not isinstance(max_length, int) or not least <= max_length <= MAX_TOKENS:
         raise ConfigurationError(f"max_length must be between {least} and {MAX_TOKENS} tokens, got {max_length!r}")
     return max_length
-
-
-def warn_truncated(truncated: Sequence[Truncation], total: int, limit: str) -> None:
-    """Gives one warning for a whole call."""
-    if not truncated:
-        return
-    lost = sum(t.lost for t in truncated)
-    which = ", ".join(f"{t.part} {t.index} (-{t.lost})" for t in truncated[:5])
-    more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""  # noqa: PLR2004 - as many as were named
-    warnings.warn(
-        f"{len(truncated)} of {total} texts were cut to {limit}, {lost} tokens lost: {which}{more}. "
-        "Split them before, or raise the limit.",
-        TruncationWarning,
-        stacklevel=4,
-    )
 
 
 def unique(items: Sequence[Any]) -> tuple[list[Any], list[int]]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.inference.local import LocalModel, check_max_length, check_texts, unique, warn_truncated
+from qwen3_rag.inference.local import TOO_LONG, LocalModel, check_max_length, unique
 from qwen3_rag.inference.options import ModelOptions
 from qwen3_rag.inference.packing import TokenIds, Tree, count_tokens
 from qwen3_rag.inference.tokens import PromptTokenizer
 from qwen3_rag.models import DEFAULT_RERANKER_MODEL
 from qwen3_rag.prompts import DEFAULT_INSTRUCTION, RERANK_DOCUMENT, check_instruction, rerank_instruct
+from qwen3_rag.texts import check_texts, warn_truncated
 from qwen3_rag.types import RerankResult, Truncation
 
 _MIN_LENGTH = 128
@@ -157,9 +158,8 @@ class LocalReranker(LocalModel):
         asked = [places for query in queries for places in query.leaves.values()]
         for places, value in zip(asked, yes - no, strict=True):
             logits[places] = value
-        warn_truncated(
-            truncated, len(pairs), f"max_length={self._max_length}, max_query_length={self._max_query_length}"
-        )
+        limits = f"max_length={self._max_length}, max_query_length={self._max_query_length}"
+        warn_truncated(truncated, len(pairs), limits, advice=TOO_LONG, stacklevel=3)
         scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
         return RerankResult(scores.astype(np.float32), logits, count_tokens(trees), truncated)
 

@@ -7,19 +7,18 @@ over. Counters are changed in the caller's thread alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from threading import Lock
 from typing import Final, TypeVar
 
 import numpy as np
 
 from qwen3_rag.errors import InputError, Qwen3RagError
 from qwen3_rag.ingest.embedding import Embed, Embedded, Vectors, embed_batch
+from qwen3_rag.ingest.lookup import Batch, InFlight
 from qwen3_rag.ingest.report import IngestProgress, RowFailure, Tally
 from qwen3_rag.ingest.roots import claim, roots_of, with_roots
 from qwen3_rag.milvus import MilvusCollection
@@ -29,38 +28,6 @@ AHEAD: Final = 2
 """Batches that wait before each stage."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A passage that was cut from a file.
-
-    Attributes:
-        passage: The passage.
-        root: Label of what it was found below.
-        fraction: Share of all files' bytes up to its end.
-    """
-
-    passage: Passage
-    root: str
-    fraction: float
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Passages on their way.
-
-    Attributes:
-        fresh: Those that are not in the collection.
-        claims: For each label, ids that are there, or will be, under other labels.
-        passages: How many passages the batch had, with those that need nothing.
-        fraction: Share of all files' bytes up to its end.
-    """
-
-    fresh: list[Passage]
-    claims: dict[str, list[str]]
-    passages: int
-    fraction: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,79 +51,6 @@ class Written:
     failed: list[RowFailure]
     unlabelled: list[RowFailure]
     unseen: list[tuple[str, Truncation]]
-
-
-class InFlight:
-    """The ids that are on their way to the collection, and under which labels."""
-
-    def __init__(self) -> None:
-        self._roots: dict[str, str] = {}
-        self._lock = Lock()
-
-    def roots(self, ids: Iterable[str]) -> dict[str, str]:
-        """Returns the labels of those ids that are on their way now."""
-        with self._lock:
-            return {id_: self._roots[id_] for id_ in ids if id_ in self._roots}
-
-    def add(self, fresh: dict[str, str]) -> None:
-        """Adds ids with their labels."""
-        with self._lock:
-            self._roots |= fresh
-
-    def remove(self, passages: Iterable[Passage]) -> None:
-        """Takes out what has arrived."""
-        with self._lock:
-            for passage in passages:
-                self._roots.pop(passage.id, None)
-
-
-@dataclass(slots=True)
-class Lookup:
-    """Finds out which passages are new. It runs in the reading thread.
-
-    Attributes:
-        collection: Where they may be already.
-        flying: What is on its way there.
-        met: Told of every passage that was read: its label and id.
-    """
-
-    collection: MilvusCollection
-    flying: InFlight
-    met: Callable[[Iterable[tuple[str, str]]], None]
-
-    def batches(self, placed: Iterator[Placed], size: int) -> Iterator[Batch]:
-        """Groups passages, and sorts out which of them have to be embedded."""
-        while group := list(islice(placed, size)):
-            self.met((each.root, each.passage.id) for each in group)
-            yield self._sort(group)
-
-    def _sort(self, group: Sequence[Placed]) -> Batch:
-        ids = list(dict.fromkeys(each.passage.id for each in group))
-        # In this order: what is not on its way any more has been written before, and is found.
-        flying = self.flying.roots(ids)
-        known = {passage.id: passage for passage in self.collection.get(ids)}
-        fresh: dict[str, Placed] = {}
-        claims: dict[str, list[str]] = {}
-        for each in group:
-            id_, root = each.passage.id, each.root
-            if id_ in flying or id_ in fresh:
-                foreign = root != (flying[id_] if id_ in flying else fresh[id_].root)
-            elif id_ in known and known[id_].text == each.passage.text:
-                labels = roots_of(known[id_])
-                foreign = bool(labels) and root not in labels
-            else:
-                fresh[id_] = each if id_ not in known else _in_place_of(known[id_], each)
-                continue
-            if foreign:
-                claims.setdefault(root, []).append(id_)
-        self.flying.add({id_: each.root for id_, each in fresh.items()})
-        return Batch([each.passage for each in fresh.values()], claims, len(group), group[-1].fraction)
-
-
-def _in_place_of(stored: Passage, placed: Placed) -> Placed:
-    """A passage with an id of the splitter's own whose text has changed: it is found where the old one was, too."""
-    labels = dict.fromkeys([*roots_of(stored), placed.root])
-    return replace(placed, passage=replace(placed.passage, metadata=with_roots(placed.passage, list(labels))))
 
 
 @dataclass(slots=True)
@@ -292,7 +186,7 @@ class Pipeline:
         tally.added += written.added
         tally.tokens += written.embedded.tokens
         tally.claimed = tally.claimed or bool(written.claimed)
-        tally.failed_rows += written.failed + written.unlabelled
+        tally.failed_rows += written.batch.clashes + written.failed + written.unlabelled
         tally.truncated += [(fresh[cut.index].id, cut) for cut in written.embedded.truncated]
         tally.truncated += written.unseen
         if self.progress is not None:

@@ -90,7 +90,8 @@ class IngestReport:
         failed: Files and folders that could not be read or cut.
         seconds: Wall-clock time.
         skipped: What an archive holds and nobody opened on purpose: archives inside it and links.
-        failed_rows: Passages that could not be embedded or stored, or have no room for the label of what they are in now.
+        failed_rows: Passages that could not be embedded or stored, whose id another passage of this ingest has, or that have no
+            room for the label of what they are in now.
         removed: Passages that pruning deleted.
         released: Stale passages that stay, because something else that was ingested has them too.
         not_pruned: Why nothing was pruned although it was asked for; empty otherwise.

@@ -13,11 +13,13 @@ of one of them: until the next ingest of the other adds its own, pruning the one
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+from qwen3_rag.chunking import SOURCE
 from qwen3_rag.ingest.report import Tally
 from qwen3_rag.milvus import Compare, MilvusCollection
 from qwen3_rag.milvus.metadata import find_ids, replace_metadata
@@ -51,11 +53,12 @@ def claim(collection: MilvusCollection, ids: Iterable[str], root: str) -> int:
 
 
 class SeenIds:
-    """The ids that an ingest has met below each label. They lie in a temporary file, because there may be many."""
+    """What an ingest has met: ids below each label, and texts. It lies in a temporary file, because it may be much."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         database.execute("CREATE TABLE seen (root TEXT, id TEXT, PRIMARY KEY (root, id)) WITHOUT ROWID")
+        database.execute("CREATE TABLE texts (id TEXT PRIMARY KEY, digest BLOB, source TEXT) WITHOUT ROWID")
 
     @classmethod
     @contextmanager
@@ -65,9 +68,21 @@ class SeenIds:
         with closing(sqlite3.connect("", check_same_thread=False)) as database:
             yield cls(database)
 
-    def add(self, passages: Iterable[tuple[str, str]]) -> None:
-        """Adds pairs of a label and an id."""
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", passages)
+    def add(self, passage: Passage, root: str) -> str | None:
+        """Adds a passage below a label.
+
+        Returns:
+            `None`; or the source of another passage of this ingest, if that has the same id and not the same text.
+        """
+        self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (root, passage.id))
+        digest = hashlib.sha256(passage.text.encode()).digest()
+        self._database.execute(
+            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", (passage.id, digest, str(passage.metadata.get(SOURCE, "")))
+        )
+        first, source = self._database.execute(
+            "SELECT digest, source FROM texts WHERE id = ?", (passage.id,)
+        ).fetchone()
+        return None if first == digest else source
 
     def absent(self, root: str, ids: Sequence[str]) -> list[str]:
         """Returns those of the ids that were not met below a label."""

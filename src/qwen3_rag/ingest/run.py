@@ -12,7 +12,8 @@ from qwen3_rag.errors import ConfigurationError, Qwen3RagError, StoreError
 from qwen3_rag.ingest.embedding import embed_with
 from qwen3_rag.ingest.files import TextFile, UnreadableError, Wanted
 from qwen3_rag.ingest.limits import Limits
-from qwen3_rag.ingest.pipeline import InFlight, Lookup, Pipeline, Placed, Writer
+from qwen3_rag.ingest.lookup import InFlight, Lookup, Placed
+from qwen3_rag.ingest.pipeline import Pipeline, Writer
 from qwen3_rag.ingest.report import IngestProgress, IngestReport, Reading, Tally
 from qwen3_rag.ingest.roots import ROOTS, SeenIds, remove_stale
 from qwen3_rag.ingest.sources import Given, find
@@ -91,13 +92,13 @@ def ingest(
     with ExitStack() as stack:
         files = find(paths, wanted, reading, stack)
         collection.verify(embedder, dimensions=embedder.dimensions)
-        seen = stack.enter_context(SeenIds.open()) if prune else None
+        seen = stack.enter_context(SeenIds.open())
         flying = InFlight()
-        lookup = Lookup(collection, flying, _nobody if seen is None else seen.add)
+        lookup = Lookup(collection, flying, seen)
         pipeline = Pipeline(embed_with(embedder, collection), Writer(collection, embedder, flying), tally, progress)
         try:
             pipeline.run(lookup.batches(_passages(files, split, reading), batch_size))
-            if seen is not None:
+            if prune:
                 _prune(collection, files, seen, reading, tally)
         except BaseException as error:
             error.add_note(
@@ -114,10 +115,6 @@ def ingest(
 def _flush(collection: MilvusCollection, tally: Tally) -> None:
     if tally.changed:
         collection.flush()
-
-
-def _nobody(_met: Iterable[tuple[str, str]]) -> None:
-    """Takes what nobody asks for."""
 
 
 def _passages(files: Sequence[TextFile], split: Split, reading: Reading) -> Iterator[Placed]:

@@ -22,7 +22,7 @@ from qwen3_rag.remote.embedding_plan import (
 )
 from qwen3_rag.remote.http import Request
 from qwen3_rag.remote.hybrid import HybridMethods
-from qwen3_rag.remote.inputs import TooLong, check_count, warn_truncated
+from qwen3_rag.remote.inputs import TooLong, check_count, warn_cut
 from qwen3_rag.remote.loop import LOOP
 from qwen3_rag.remote.model import Work
 from qwen3_rag.remote.probe import (
@@ -196,7 +196,7 @@ class RemoteEmbedder(HybridMethods):
 
     def _plan(self, *args: Any) -> EmbeddingJob:
         job = self._settings.plan(*args)
-        warn_truncated(job.truncated, len(job.inputs))
+        warn_cut(job.truncated, len(job.inputs))
         return job
 
     async def _embed(self, job: EmbeddingJob, done: Mapping[int, Embedding] = MappingProxyType({})) -> EmbeddingResult:

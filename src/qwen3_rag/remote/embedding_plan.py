@@ -15,10 +15,11 @@ from qwen3_rag.remote.answers import check_widths, embedding, in_order
 from qwen3_rag.remote.api import Embedding, EmbeddingCall, Output, Role, Rows
 from qwen3_rag.remote.batching import Outcome
 from qwen3_rag.remote.dashscope import COMPATIBLE_EMBEDDINGS_PATH
-from qwen3_rag.remote.inputs import TooLong, check_texts, fit
+from qwen3_rag.remote.inputs import TooLong, fit
 from qwen3_rag.remote.openai_compatible import OpenAIEmbeddings
 from qwen3_rag.remote.servers import EmbeddingProfile
 from qwen3_rag.remote.tokens import TokenCounter
+from qwen3_rag.texts import check_texts
 from qwen3_rag.types import FloatArray, Truncation
 
 

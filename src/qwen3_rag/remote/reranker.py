@@ -16,7 +16,7 @@ from qwen3_rag.remote.answers import in_order, logit, probability, read_rows
 from qwen3_rag.remote.api import RerankApi, RerankCall
 from qwen3_rag.remote.connection import ConnectionOptions
 from qwen3_rag.remote.http import Request
-from qwen3_rag.remote.inputs import TooLong, check_count, check_texts, warn_truncated
+from qwen3_rag.remote.inputs import TooLong, check_count, warn_cut
 from qwen3_rag.remote.loop import LOOP
 from qwen3_rag.remote.model import RemoteModel, Work
 from qwen3_rag.remote.probe import (
@@ -33,6 +33,7 @@ from qwen3_rag.remote.rerank_plan import RerankJob, RerankSettings, check_pairs,
 from qwen3_rag.remote.servers import DashScopeApi, Template
 from qwen3_rag.remote.templates import framed_document, framed_query
 from qwen3_rag.remote.tokens import token_counter
+from qwen3_rag.texts import check_texts
 from qwen3_rag.types import RerankResult
 
 ScoreKind = Literal["probability", "logit"]
@@ -196,7 +197,7 @@ class RemoteReranker(RemoteModel[_Switches]):
 
     def _planned(self, pairs: Sequence[tuple[str, str]], instruction: str | None) -> RerankJob:
         job = self._settings.plan(pairs, instruction)
-        warn_truncated(job.truncated, len(pairs))
+        warn_cut(job.truncated, len(pairs))
         return job
 
     async def _rerank(self, job: RerankJob, done: Mapping[int, float] = MappingProxyType({})) -> RerankResult:

@@ -126,8 +126,15 @@ def test_item_of_another_type_is_named(embedder_folder: Path) -> None:
         LocalEmbedder(embedder_folder).embed_documents(["a", None])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("instruction", ["", "  "])
-def test_blank_instruction(embedder_folder: Path, instruction: str) -> None:
+def test_a_text_that_is_no_unicode_is_named(embedder_folder: Path) -> None:
+    embedder = LocalEmbedder(embedder_folder)
+    for embed in (embedder.embed_documents, embedder.embed_queries):
+        with pytest.raises(InputError, match=r"texts\[1\] holds half of a surrogate pair at 3: .*errors='replace'"):
+            embed(["fine", "bad\udc00"])
+
+
+@pytest.mark.parametrize("instruction", ["", "  ", "half \ud83d"])
+def test_an_instruction_that_can_not_be_one(embedder_folder: Path, instruction: str) -> None:
     with pytest.raises(ConfigurationError, match="non-empty"):
         LocalEmbedder(embedder_folder).embed_query("x", instruction=instruction)
 

@@ -129,6 +129,8 @@ def test_wrong_inputs_are_named(reranker_folder: Path) -> None:
     reranker = LocalReranker(reranker_folder)
     with pytest.raises(InputError, match=r"documents\[1\]"):
         reranker.rerank("q", ["a", 3])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"documents\[1\] holds half of a surrogate pair"):
+        reranker.rerank("q", ["a", "\ud83d"])
     with pytest.raises(InputError, match=r"query\[0\]"):
         reranker.rerank(None, ["a"])  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"pairs\[0\]"):

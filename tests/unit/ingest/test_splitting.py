@@ -161,3 +161,25 @@ def test_passages_that_differ_may_not_have_the_same_id():
     with pytest.raises(InputError, match=r"two passages of 'a\.md' that differ the id '1'"):
         cut(lambda text, source: twice)
     assert len(cut(lambda text, source: twice[:1] * 2)) == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_an_id_that_two_files_share_overwrites_nothing_and_is_told(tmp_path, batch_size):
+    for name in ("a", "b", "c", "same"):
+        (tmp_path / f"{name}.md").write_text("a" if name == "same" else name, encoding="utf-8")
+    collection = MemoryCollection()
+
+    def numbered(text, source):
+        return [Passage("1" if source != "c.md" else "2", text)]
+
+    def run():
+        return ingest(tmp_path, WordEmbedder(8), collection, splitter=numbered, batch_size=batch_size, prune=True)
+
+    for added in (2, 0):  # the second time it is told again, and still nothing is overwritten
+        report = run()
+        assert {id_: text for id_, (text, *_) in collection.content.items()} == {"1": "a", "2": "c"}
+        assert (report.passages, report.added, report.unchanged) == (4, added, 3 - added)
+        (failure,) = report.failed_rows
+        assert (failure.id, failure.source) == ("1", "b.md")
+        assert failure.reason == "the splitter gave this id to another passage too, of 'a.md': ids must be unique"
+        assert "could not be stored" in report.not_pruned
