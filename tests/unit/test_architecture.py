@@ -17,7 +17,7 @@ PACKAGE = Path(qwen3_rag.__file__).parent
 LEVELS = [
     {"errors", "version"},
     {"types", "prompts"},
-    {"models", "chunking", "texts", "tiny", "demo"},
+    {"models", "chunking", "texts", "tokens", "tiny", "demo"},
     {"inference", "milvus", "thinking", "remote"},
     {"cache", "backends", "ingest"},
     {"retrieval"},

@@ -9,7 +9,7 @@ from typing import Final
 
 from qwen3_rag.answering.answer import SourcePassage
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.remote.tokens import TokenCounter
+from qwen3_rag.tokens import TokenCounter
 
 _FIRST_LINE, _LAST_LINE = "<passages>", "</passages>"
 _LONGEST_NAME: Final = 200

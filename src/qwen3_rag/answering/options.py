@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Self, TypedDict, Unpack
 
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.remote.tokens import TokenCounter, token_counter
 from qwen3_rag.retrieval import check_selection
 from qwen3_rag.thinking import Thinking, ThinkingBudget, ThinkingPolicy
+from qwen3_rag.tokens import TokenCounter, token_counter
 
 CONTEXT_TOKENS: Final = 8192
 HISTORY_TOKENS: Final = 4096

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from qwen3_rag.answering.context import inert
-from qwen3_rag.remote.tokens import TokenCounter
+from qwen3_rag.tokens import TokenCounter
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Message: TypeAlias = tuple[Role, str]

@@ -24,13 +24,14 @@ from qwen3_rag.langchain._chat_format import Schema
 from qwen3_rag.langchain._chat_options import call_option, call_policy, model_profile, shown
 from qwen3_rag.langchain._chat_request import question_of, reasoning_of, sdk_parameters, tidy_payload
 from qwen3_rag.langchain._chat_sending import SendingChat
-from qwen3_rag.langchain._chat_tokens import count_messages, estimate_tokens
+from qwen3_rag.langchain._chat_tokens import count_messages
 from qwen3_rag.langchain._structured import Method, Wanted, repairing_output, structured_output
 from qwen3_rag.models import chat_facts
 from qwen3_rag.thinking import DIALECTS, Endpoint, Thinking, ThinkingBudget, ThinkingPolicy, resolve_endpoint
 from qwen3_rag.thinking.asked import BODY_PARAMETERS, Asked, ask
 from qwen3_rag.thinking.attempt import Attempt
 from qwen3_rag.thinking.endpoints import NO_KEY
+from qwen3_rag.tokens import estimate_tokens
 
 
 class ChatQwen3(SendingChat):

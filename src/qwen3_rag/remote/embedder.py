@@ -34,7 +34,7 @@ from qwen3_rag.remote.probe import (
 )
 from qwen3_rag.remote.profiles import embedding_profile, split_name
 from qwen3_rag.remote.servers import DashScopeApi
-from qwen3_rag.remote.tokens import token_counter
+from qwen3_rag.tokens import token_counter
 from qwen3_rag.types import EmbeddingResult, FloatArray, HybridEmbeddingResult
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ from qwen3_rag.remote.dashscope import COMPATIBLE_EMBEDDINGS_PATH
 from qwen3_rag.remote.inputs import TooLong, fit
 from qwen3_rag.remote.openai_compatible import OpenAIEmbeddings
 from qwen3_rag.remote.servers import EmbeddingProfile
-from qwen3_rag.remote.tokens import TokenCounter
 from qwen3_rag.texts import check_texts
+from qwen3_rag.tokens import TokenCounter
 from qwen3_rag.types import FloatArray, Truncation
 
 

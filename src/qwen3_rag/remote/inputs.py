@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.remote.tokens import TokenCounter, cut, estimate_tokens
 from qwen3_rag.texts import warn_truncated
+from qwen3_rag.tokens import TokenCounter, cut, estimate_tokens
 from qwen3_rag.types import Truncation
 
 TooLong: TypeAlias = Literal["error", "truncate", "best_window"]

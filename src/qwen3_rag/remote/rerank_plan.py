@@ -11,8 +11,8 @@ from qwen3_rag.prompts import DEFAULT_INSTRUCTION, check_instruction
 from qwen3_rag.remote.batching import pack
 from qwen3_rag.remote.inputs import TooLong, fit
 from qwen3_rag.remote.servers import RerankProfile
-from qwen3_rag.remote.tokens import TokenCounter, windows
 from qwen3_rag.texts import check_texts
+from qwen3_rag.tokens import TokenCounter, windows
 from qwen3_rag.types import Truncation
 
 _FRAME_TOKENS = 64

@@ -1,4 +1,4 @@
-"""The small parts: cache markers, token estimate, errors, formats, and what is imported when."""
+"""The small parts: cache markers, token counts, errors, formats, and what is imported when."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sys
 
 import openai
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from langchain_core import exceptions as langchain
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel
@@ -20,7 +18,7 @@ from qwen3_rag.langchain import cache_prefix
 from qwen3_rag.langchain._chat_errors import CLASSES
 from qwen3_rag.langchain._chat_format import response_format
 from qwen3_rag.langchain._chat_loops import in_this_loop
-from qwen3_rag.langchain._chat_tokens import IMAGE_TOKENS, count_messages, estimate_tokens
+from qwen3_rag.langchain._chat_tokens import IMAGE_TOKENS, count_messages
 
 MARK = {"type": "ephemeral"}
 
@@ -70,23 +68,6 @@ def test_what_cant_be_marked_is_told(messages, ends, told):
 
 
 # --- token counts
-
-
-def test_known_counts():
-    assert estimate_tokens("") == 0
-    assert estimate_tokens("hello") == 2
-    assert (
-        estimate_tokens("通义千问具有强大的能力。") == 8
-    )  # the tokenizer's own count, in Alibaba Cloud's documentation
-    assert estimate_tokens("日本語のテキスト") == 6
-    assert estimate_tokens("한국어") == 2
-
-
-@given(st.text(max_size=60), st.text(max_size=60))
-def test_a_longer_text_never_counts_less(a, b):
-    assert (
-        max(estimate_tokens(a), estimate_tokens(b)) <= estimate_tokens(a + b) <= estimate_tokens(a) + estimate_tokens(b)
-    )
 
 
 def test_parts_calls_and_tools_count():

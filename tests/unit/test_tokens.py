@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.remote.tokens import cut, estimate_tokens, token_counter, windows
+from qwen3_rag.tokens import cut, estimate_tokens, token_counter, windows
 from tests.qwen_models import PATTERN, vocabulary_file
 
 PROSE = {
