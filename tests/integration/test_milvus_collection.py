@@ -399,13 +399,14 @@ def test_another_layout_is_refused_with_the_way_out(collection, uri):
     client = MilvusClient(uri)
     schema = client.create_schema(auto_id=True)
     schema.add_field("pk", DataType.INT64, is_primary=True)
-    schema.add_field("text", DataType.VARCHAR, max_length=100)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=8)
+    for name in ("title", "body"):
+        schema.add_field(name, DataType.VARCHAR, max_length=100)
     client.create_collection(collection.name, schema=schema)
     for call in (collection.count, lambda: collection.upsert(passages(1), vectors(1))):
         with pytest.raises(CollectionError) as error:
             call()
-        for part in ("'id' is missing", "'doc_id' is missing", "dynamic", "no index", "drop this one", collection.name):
+        for part in ("it has 'title' and 'body' where", "column of texts", "drop this one", collection.name):
             assert part in str(error.value)
     client.drop_collection(collection.name)
     client.close()

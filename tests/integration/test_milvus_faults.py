@@ -564,7 +564,7 @@ def test_databases_on_a_server_are_apart(tmp_path):
         {"collection": "é"},
         {"collection": "a\n"},
         {"collection": "a" * 256},
-        {"metric": "L2"},
+        {"metric": "HAMMING"},
         {"metric": "cosine"},
         {"consistency": "strong"},
         {"timeout": 0},

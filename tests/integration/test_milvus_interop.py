@@ -157,15 +157,25 @@ def test_longer_limits_of_a_foreign_collection_are_used(tmp_path):
         assert c.find({})[0].doc_id == "d" * 5_000
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [({"doc_id": False}, "'doc_id' is missing"), ({"metric": "L2"}, "compared by L2, asked was COSINE")],
-)
-def test_foreign_collections_that_do_not_fit_are_refused(tmp_path, options, reason):
+def test_another_metric_is_refused_with_the_way_out(tmp_path):
     uri = str(tmp_path / "m.db")
-    foreign_collection(uri, [], **options)
+    foreign_collection(uri, [], metric="L2")
+    reason = r"compared by L2, asked was COSINE \(open it with metric='L2'\)"
     with MilvusCollection(uri) as c, pytest.raises(CollectionError, match=reason):
         c.count()
+    with MilvusCollection(uri, metric="L2") as c:
+        assert c.count() == 0
+    release(uri)
+
+
+def test_without_a_column_for_the_document_it_can_be_read_not_written(tmp_path):
+    uri = str(tmp_path / "m.db")
+    row = {"id": "x", "text": "t", "doc_id": "d", "embedding": vectors(1)[0].tolist(), "lang": "en"}
+    foreign_collection(uri, [row], doc_id=False)
+    with MilvusCollection(uri) as c:
+        assert c.get(["x"]) == [Passage("x", "t", {"doc_id": "d", "lang": "en"})]
+        with pytest.raises(CollectionError, match="laid out by another tool"):
+            c.upsert([Passage("y", "t")], vectors(1))
     release(uri)
 
 

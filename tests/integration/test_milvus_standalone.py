@@ -27,10 +27,12 @@ import numpy as np
 import pytest
 
 from qwen3_rag.errors import CollectionError, InputError, StoreConnectionError, StoreError, UnsupportedError
-from qwen3_rag.milvus import MilvusCollection, list_collections
+from qwen3_rag.milvus import MilvusCollection, list_collections, parse_filter
 from qwen3_rag.types import Passage
 from tests.fakes import OverlapReranker, WordEmbedder
+from tests.integration import test_milvus_foreign as foreign
 from tests.integration.milvus_support import passages, vectors
+from tests.integration.test_milvus_filters import matches
 
 PROGRAM = os.environ.get("QWEN3_RAG_MILVUS")
 URI = "http://127.0.0.1:19530"
@@ -210,6 +212,62 @@ def test_the_collections_of_the_server_are_listed(collection):
     collection.flush()  # a server counts what was flushed
     [info] = [info for info in list_collections(URI, token=TOKEN) if info.name == collection.name]
     assert (info.rows, info.dimensions, info.problem) == (2, 8, None)
+
+
+FILTERS = [
+    {"i": 1},
+    {"i": {"$in": [1, 10, -3]}},
+    {"i": {"$nin": [1, 10, -3]}},
+    {"i": {"$gt": 0.5}},
+    {"$not": {"i": {"$gte": -0.5}}},
+    {"i": {"$lte": 1e300}},
+    {"i": {"$ne": "a"}},
+    {"d": {"$lt": 1}},
+    {"d": 2.5},
+    {"f": 0.1},
+    {"f": {"$gte": 0.1}},
+    {"flag": True},
+    {"flag": {"$ne": True}},
+    {"s": {"$in": ["a", '"', "\\"]}},
+    {"s": {"$prefix": "ab"}},
+    {"$not": {"s": {"$prefix": "ab"}}},
+    {"$not": {"s": {"$like": "a%"}}},
+    {"tags": {"$contains": "a"}},
+    {"$not": {"tags": {"$contains": "a"}}},
+    {"nums": {"$contains_any": [-3, 2]}},
+    {"doc_id": "d1", "$or": [{"absent": 1}, {"i": {"$exists": True}}]},
+    {"absent": {"$ne": 1}, "s": {"$gt": "b"}},
+    {"$doc_id": None, "$text": {"$like": "text number 1%"}},
+]
+
+
+@pytest.mark.parametrize("kind", ["columns", "columns, integers", "dynamic", "json"])
+def test_collections_that_another_tool_laid_out(server, kind):
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(URI, token=TOKEN)
+    where, _, integers = kind.partition(", ")
+    passages = foreign.make(client, where, auto_id=bool(integers), bm25=False, plain=True)
+    try:
+        with MilvusCollection(URI, foreign.NAME, token=TOKEN, metric="L2") as collection:
+            assert collection.find({}) == foreign.by_id(passages)
+            hits = collection.search(foreign.VECTORS[5], 3)
+            assert (hits[0].passage, hits[0].score) == (passages[5], pytest.approx(1, abs=1e-4))
+            for mapping in FILTERS:
+                node = parse_filter(mapping)
+                expected = [p for p in passages if matches(node, p)]
+                assert collection.find(node) == foreign.by_id(expected), mapping
+            found = collection.search(foreign.VECTORS[0], 100, filter={"i": {"$gt": 0.5}})
+            assert {hit.passage.id for hit in found} == {p.id for p in passages if p.metadata["i"] > 0.5}
+            assert collection.get([passages[3].id, "never"]) == [passages[3]]
+            assert collection.delete(ids=[passages[3].id]) == 1
+            assert collection.delete(filter={"doc_id": "d1"}) == sum(p.metadata["doc_id"] == "d1" for p in passages)
+            assert collection.find({"doc_id": "d1"}) == []
+            with pytest.raises(CollectionError, match="laid out by another tool"):
+                collection.upsert([Passage("new", "t")], vectors(1))
+    finally:
+        client.drop_collection(foreign.NAME)
+        client.close()
 
 
 @pytest.mark.skipif(find_spec("langchain_core") is None, reason="needs the extra `langchain`")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qwen3_rag.errors import FilterError
 from qwen3_rag.milvus import And, Compare, Not, Or, compile_filter, parse_filter
+from qwen3_rag.milvus.columns import is_plain_key
 from qwen3_rag.milvus.expressions import MAX_DEPTH, _after_prefix, compile_condition, id_in, quoted
-from qwen3_rag.milvus.schema import is_plain_key
 
 EXPRESSIONS = [
     ({"lang": "en"}, 'lang == "en"'),
@@ -43,7 +43,7 @@ EXPRESSIONS = [
     ({"$id": {"$nin": ["a", "b"]}}, 'id not in ["a", "b"]'),
     ({"$doc_id": None}, 'doc_id == "None"'),
     ({"$doc_id": "None"}, 'id == ""'),
-    ({"$doc_id": {"$in": ["None", "a"]}}, 'doc_id == "a"'),
+    ({"$doc_id": {"$in": ["None", "a"]}}, 'doc_id in ["a"]'),
     ({"$doc_id": {"$gt": "A"}}, '(doc_id > "A" and doc_id != "None")'),
     ({"$not": {"$doc_id": {"$prefix": "N"}}}, '(doc_id == "None" or (doc_id < "N" or doc_id >= "O"))'),
     ({"s": 'a"\\\n\t\r'}, 's == "a\\"\\\\\\n\\t\\r"'),

@@ -80,7 +80,8 @@ def ingest(
         InputError: If a path does not exist, is not a text file or an archive, or holds no text file; before anything is
             read.
         DownloadError: If an address can't be downloaded; before anything is read.
-        CollectionError: If another model wrote the collection, or its vectors have another dimension.
+        CollectionError: If another model wrote the collection, its vectors have another dimension, or another tool laid it
+            out in its own way; before anything is embedded.
         Qwen3RagError: What the embedder or the store raises. The batches before it are kept; a note on the error
             (`__notes__`) says how many passages that are.
     """
@@ -91,6 +92,7 @@ def ingest(
     reading, tally = Reading(), Tally()
     with ExitStack() as stack:
         files = find(paths, wanted, reading, stack)
+        collection.check_writable()
         collection.verify(embedder, dimensions=embedder.dimensions)
         seen = stack.enter_context(SeenIds.open())
         flying = InFlight()

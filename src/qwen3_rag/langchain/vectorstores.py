@@ -25,7 +25,7 @@ class CollectionOptions(TypedDict, total=False):
     uri: str | Path
     token: str | None
     db_name: str | None
-    metric: Literal["COSINE", "IP"]
+    metric: Literal["COSINE", "IP", "L2"]
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
     index: Mapping[str, Any] | None
     sparse: Literal["auto", "bm25", "model"] | None
@@ -45,6 +45,9 @@ class MilvusStore(MilvusSearch):
     `sparse="model"` the sparse leg of a new collection holds the sparse vectors that the model makes instead, in the same
     request as the dense ones; DashScope's `text-embedding-v4` makes such. A new collection remembers the model of
     `Qwen3Embeddings`, and refuses another one later.
+
+    Collections that `langchain_milvus.Milvus` wrote are opened under its own names, for searching and deleting, with the same
+    filters: `MilvusStore(embedding, "LangChainCollection", metric="L2")`, since L2 is its default.
 
     Args:
         embedding: LangChain embeddings, or whatever the first argument of `Qwen3Embeddings` can be.
@@ -168,12 +171,13 @@ class MilvusStore(MilvusSearch):
 
         Raises:
             InputError: If the numbers differ, or two passages that differ have the same id.
-            CollectionError: If another model wrote the collection; nothing was embedded.
+            CollectionError: If another model wrote the collection, or another tool laid it out in its own way; nothing was
+                embedded.
         """
         refuse(kwargs)
         chosen, passages = to_passages(texts, metadatas, ids)
         if passages:
-            self._verify()
+            self._check_writable()
         for batch in batches(passages, batch_size):
             self._collection.upsert(batch, **self._embedded([p.text for p in batch]), **self._writer())
         return chosen
@@ -191,7 +195,7 @@ class MilvusStore(MilvusSearch):
         refuse(kwargs)
         chosen, passages = to_passages(texts, metadatas, ids)
         if passages:
-            await asyncio.to_thread(self._verify)
+            await asyncio.to_thread(self._check_writable)
         for batch in batches(passages, batch_size):
             await self._collection.aupsert(batch, **await self._aembedded([p.text for p in batch]), **self._writer())
         return chosen
@@ -230,6 +234,10 @@ class MilvusStore(MilvusSearch):
         refuse(kwargs)
         await self._collection.adelete(ids=ids, filter=filter)
         return True
+
+    def _check_writable(self) -> None:
+        self._collection.check_writable()
+        self._verify()
 
     def _embedded(self, texts: list[str]) -> dict[str, Any]:
         """The vectors of `MilvusCollection.upsert`; the sparse ones come in the same request."""

@@ -36,7 +36,7 @@ class CollectionOptions(TypedDict, total=False):
 
     token: str | None
     db_name: str | None
-    metric: Literal["COSINE", "IP"]
+    metric: Literal["COSINE", "IP", "L2"]
     consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
     index: Mapping[str, Any] | None
     sparse: Literal["auto", "bm25", "model"] | None
@@ -50,6 +50,9 @@ class MilvusStore(BasePydanticVectorStore):
     Nothing is opened before the first call, and the collection is created by the first nodes. Nodes come back as they
     were: class, metadata with their types, relationships, excluded keys. Passages that other tools wrote into the
     collection come back as `TextNode`.
+
+    Collections of `langchain_milvus.Milvus` are opened under its own names, for searching and deleting, with `metric="L2"` if
+    that was left at its default.
 
     Metadata filters are converted whole or refused with a `FilterError`, see `qwen3_rag.llama_index.filters`. Query
     modes are `DEFAULT`, `SPARSE` or `TEXT_SEARCH` (by words, with BM25), `HYBRID` (both, fused) and `MMR`.
@@ -154,11 +157,13 @@ class MilvusStore(BasePydanticVectorStore):
 
         Raises:
             InputError: If a node has no embedding or can't be stored; then none was.
-            CollectionError: If another model wrote the collection, or its vectors have another length.
+            CollectionError: If another model wrote the collection, its vectors have another length, or another tool laid it
+                out in its own way, so that it is for reading and deleting.
         """
         refuse(kwargs)
         passages, dense = [to_passage(node) for node in nodes], vectors(nodes)
         if nodes and self.takes_sparse():
+            self._collection.check_writable()
             self.verify()
             sparse = self._sparse_model().sparse_texts(embedded_texts(nodes))
             self._collection.upsert(passages, dense, sparse=sparse, **self._writer())

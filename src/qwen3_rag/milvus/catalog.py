@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from qwen3_rag.errors import CollectionError, StoreConnectionError
+from qwen3_rag.milvus.columns import Columns
 from qwen3_rag.milvus.connection import Target, connect
 from qwen3_rag.milvus.contract import Contract
 from qwen3_rag.milvus.failures import translated
-from qwen3_rag.milvus.lifecycle import describe_index
-from qwen3_rag.milvus.schema import EMBEDDING, SPARSE, SparseLeg, has_sparse, read_layout
-
-METRICS = ("COSINE", "IP")
+from qwen3_rag.milvus.lifecycle import describe_indexes
+from qwen3_rag.milvus.schema import METRICS, SparseLeg, read_layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,7 @@ class CollectionInfo:
         sparse: What its sparse leg holds: `"bm25"` words, `"model"` the sparse vectors of a model; `None` if it has none.
         contract: What wrote it, if it says so.
         problem: Why `MilvusCollection` can't open it, if so.
+        writable: Whether it can be written to once it is open; one that another tool laid out in its own way can't.
     """
 
     name: str
@@ -39,6 +39,7 @@ class CollectionInfo:
     sparse: SparseLeg | None = None
     contract: Contract | None = None
     problem: str | None = None
+    writable: bool = True
 
 
 def list_collections(
@@ -79,11 +80,13 @@ def list_collections(
 def _describe(client: Any, name: str, timeout: float | None) -> CollectionInfo:
     description = client.describe_collection(name, timeout=timeout)
     rows = int(client.get_collection_stats(name, timeout=timeout)["row_count"])
-    dense = describe_index(client, name, EMBEDDING, timeout, polls=1)
-    sparse = describe_index(client, name, SPARSE, timeout, polls=1) if has_sparse(description) else None
-    metric = str((dense or {}).get("metric_type"))
     try:
-        layout = read_layout(description, dense, sparse, metric=metric if metric in METRICS else " or ".join(METRICS))
+        columns = Columns.of(description)
+        dense, sparse = describe_indexes(client, description, columns, timeout, polls=1)
+        metric = str((dense or {}).get("metric_type"))
+        wanted = metric if metric in METRICS else " or ".join(METRICS)
+        layout = read_layout(description, columns, dense, sparse, metric=wanted)
     except CollectionError as error:
         return CollectionInfo(name, rows, problem=str(error))
-    return CollectionInfo(name, rows, layout.dimensions, metric, layout.index_type, layout.sparse, layout.contract)
+    known = (layout.dimensions, metric, layout.index_type, layout.sparse, layout.contract)
+    return CollectionInfo(name, rows, *known, writable=columns.ours)

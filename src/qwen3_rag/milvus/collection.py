@@ -14,15 +14,15 @@ import numpy.typing as npt
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.milvus.checks import AnySparse, check_choice, checked_index
 from qwen3_rag.milvus.connection import Target
+from qwen3_rag.milvus.filters import AnyFilter
 from qwen3_rag.milvus.fusion import FusedHit, Weights
 from qwen3_rag.milvus.lifecycle import Settings
-from qwen3_rag.milvus.reading import AnyFilter
 from qwen3_rag.milvus.schema import SparseOption
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.milvus.writing import CollectionWriter
 from qwen3_rag.types import Embedder, FloatArray, Hit, Passage, Truncation
 
-Metric: TypeAlias = Literal["COSINE", "IP"]
+Metric: TypeAlias = Literal["COSINE", "IP", "L2"]
 Consistency: TypeAlias = Literal["Strong", "Bounded", "Session", "Eventually"]
 
 DEFAULT_INDEX: Final[Mapping[str, Any]] = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}
@@ -39,6 +39,11 @@ class MilvusCollection(CollectionWriter):
     sparse vectors of a model that makes such. What made its vectors is stored with it, as far as `upsert` is told, and
     adapters that know their model compare it on opening.
 
+    Collections of LlamaIndex's store are read and written. Those of `langchain_milvus.Milvus`, and of any tool whose columns
+    leave no doubt which holds what, are opened under their own names, without being told: for searching, reading and deleting,
+    with the same filters, not for writing. Metadata may be columns, lie in the dynamic field, or in a JSON column (one without
+    any column beside it is taken for all the metadata). Ids that are integers are decimal strings here.
+
     A local database belongs to one process at a time. Every method may raise `StoreConnectionError` if it can't be
     opened or reached (with the cause: locked, read-only, no folder, …), `CollectionError` if the collection exists with
     another layout, dimension or metric, and `StoreError` for what else Milvus reports.
@@ -49,7 +54,9 @@ class MilvusCollection(CollectionWriter):
         collection: Name of the collection.
         token: API key, or `user:password`, of a server; in no repr, log or error.
         db_name: Name of the database on the server.
-        metric: `COSINE`, which refuses zero vectors, or `IP`.
+        metric: `COSINE`, which refuses zero vectors, or `IP`. `L2` is for a collection that exists and was written so, as
+            `langchain_milvus.Milvus` does by default; none is created with it, since vectors of unit length, as Qwen3's,
+            have the same order by `COSINE`. Scores are then `1 - distance / 2`, the cosine of such vectors.
         consistency: `Strong` sees every write that was acknowledged; the others trade that for speed on a cluster.
         index: `{"index_type": …, "params": {…}}` for a new collection; by default HNSW, M=16, efConstruction=200.
         sparse: The sparse leg that a new collection gets and an existing one must have. `"bm25"` searches words; it costs

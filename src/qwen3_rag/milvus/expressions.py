@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from qwen3_rag.errors import FilterError
-from qwen3_rag.milvus.filters import OWN_FIELDS, And, Compare, Filter, Not, Or, Scalar
-from qwen3_rag.milvus.schema import ID, NO_DOCUMENT, RESERVED, SHADOW, is_plain_key
+from qwen3_rag.milvus.columns import ID, OURS, Columns
+from qwen3_rag.milvus.filters import And, AnyFilter, Compare, Filter, Not, Or, Scalar, parse_filter
+from qwen3_rag.milvus.places import Place, literal, place_of, quoted
 
 MAX_DEPTH: Final = 32
 """Nesting that Milvus Lite's recursive parser takes with a wide margin."""
 
 _OPPOSITE: Final[Mapping[str, str]] = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
-_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-_DOCUMENT: Final = "$doc_id"
 _LAST_CHARACTER: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
 
@@ -45,30 +45,68 @@ def compile_filter(filter: Filter) -> str:  # noqa: A002 - the word that every s
     return condition
 
 
-def compile_condition(filter: Filter) -> str | bool:  # noqa: A002
-    """As `compile_filter`, but says `True` for a filter that matches everything and `False` for nothing."""
-    return _compile(filter, negated=False, depth=0)
+def compile_condition(filter: Filter, columns: Columns = OURS) -> str | bool:  # noqa: A002
+    """As `compile_filter`, but says `True` for a filter that matches everything and `False` for nothing.
+
+    Args:
+        filter: The filter.
+        columns: Under which names the collection keeps what the filter asks for.
+    """
+    return _compile(filter, columns, negated=False, depth=0)
 
 
-def quoted(text: str) -> str:
-    """Writes a string literal. Only these escapes mean the same in every version; all else goes in as it is."""
-    return f'"{text.translate(_ESCAPES)}"'
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A filter, compiled for our own layout before anything is opened, so that what has no meaning is refused at once.
+
+    Attributes:
+        filter: The filter; `None` is none.
+        ours: The expression for a collection of ours; `True` for everything, `False` for nothing.
+    """
+
+    filter: Filter | None
+    ours: str | bool
+
+    @classmethod
+    def of(cls, filter: AnyFilter | None) -> Condition:  # noqa: A002
+        """Compiles a filter of either form.
+
+        Raises:
+            FilterError: If it can't be expressed.
+        """
+        parsed = None if filter is None else parse_filter(filter)
+        return cls(parsed, True if parsed is None else compile_condition(parsed))
+
+    def on(self, columns: Columns) -> str | bool:
+        """The expression for a collection.
+
+        Raises:
+            FilterError: If it can't be expressed there.
+        """
+        return self.ours if self.filter is None or columns == OURS else compile_condition(self.filter, columns)
 
 
-def id_in(ids: Iterable[str]) -> str:
+def id_in(ids: Iterable[str], columns: Columns = OURS) -> str:
     """The condition that the passage's id is one of these."""
-    return f"{ID} in [{', '.join(map(quoted, ids))}]"
+    return f"{columns.id} in [{', '.join(map(literal, columns.keys(ids)))}]"
 
 
-def _compile(node: Filter, *, negated: bool, depth: int) -> str | bool:
+def after_id(id_: str, columns: Columns = OURS) -> str:
+    """The condition that the passage's id comes after this one, in the order of the ids; all come after an empty one."""
+    if not columns.integer_ids:
+        return f"{columns.id} {'>' if id_ else '!='} {quoted(id_)}"
+    return f"{columns.id} > {id_}" if id_ else f"({columns.id} < 0 or {columns.id} >= 0)"
+
+
+def _compile(node: Filter, columns: Columns, *, negated: bool, depth: int) -> str | bool:
     if depth > MAX_DEPTH:
         raise FilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, Not):
-        return _compile(node.operand, negated=not negated, depth=depth + 1)
+        return _compile(node.operand, columns, negated=not negated, depth=depth + 1)
     if isinstance(node, And | Or):
-        parts = [_compile(operand, negated=negated, depth=depth + 1) for operand in node.operands]
+        parts = [_compile(operand, columns, negated=negated, depth=depth + 1) for operand in node.operands]
         return _all(parts) if isinstance(node, And) is not negated else _any(parts)
-    return _COMPILERS[node.op](node, negated)
+    return _COMPILERS[node.op](node, place_of(node.key, columns), negated)
 
 
 def _all(parts: list[str | bool]) -> str | bool:
@@ -88,75 +126,63 @@ def _joined(word: str, parts: list[str | bool]) -> str:
     return texts[0] if len(texts) == 1 else f"({word.join(texts)})" if texts else ""
 
 
-def _path(key: str) -> str:
-    """How an expression names the value of a key."""
-    if key in OWN_FIELDS:
-        return OWN_FIELDS[key]
-    if is_plain_key(key):
-        return key
-    return f"{SHADOW}[{quoted(key)}]" if key in RESERVED else f"$meta[{quoted(key)}]"
-
-
-def _list_path(key: str) -> str:
-    """As `_path`, for the functions that Milvus Lite only takes on a name or on a path that begins with one."""
-    return key if is_plain_key(key) else f"{SHADOW}[{quoted(key)}]"
-
-
-def _literal(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return quoted(value) if isinstance(value, str) else repr(value)
-
-
-def _if_there(key: str, condition: str) -> str:
-    """Keeps a condition on strings from seeing how a missing document is spelled."""
-    return f"({condition} and {_exists(key, there=True)})" if key == _DOCUMENT else condition
-
-
-def _or_missing(key: str, condition: str) -> str:
+def _or_missing(place: Place, condition: str | bool) -> str | bool:
     """A negation holds where the key is missing too."""
-    missing = _exists(key, there=False)
-    return f"({missing} or {condition})" if isinstance(missing, str) else condition
+    return _any([place.missing, condition])
 
 
-def _equal(node: Compare, negated: bool) -> str | bool:
-    if node.op == "!=":
-        negated = not negated
-    if node.value is None:
-        return _exists(node.key, there=negated)
-    if node.key == _DOCUMENT and node.value == NO_DOCUMENT:
-        return negated  # no document has this id
-    if negated and node.key in OWN_FIELDS:
-        return f"{_path(node.key)} != {_literal(node.value)}"
-    if negated:
-        return _or_missing(node.key, f"{_path(node.key)} != {_literal(node.value)}")
-    return f"{_path(node.key)} == {_literal(node.value)}"
+def _if_there(place: Place, condition: str | bool) -> str | bool:
+    """Keeps a condition on strings from seeing how a missing document is spelled."""
+    return condition if place.spelled is None else _all([condition, place.there])
 
 
-def _in(node: Compare, negated: bool) -> str | bool:
-    if node.op == "not in":
-        negated = not negated
-    if node.key in OWN_FIELDS and node.value and not {None, NO_DOCUMENT} & set(node.value):
-        word = "not in" if negated else "in"
-        return f"{_path(node.key)} {word} [{', '.join(map(_literal, node.value))}]"
-    parts = [_equal(Compare(node.key, "==", value), negated) for value in node.value]
+def _equal(node: Compare, place: Place, negated: bool) -> str | bool:
+    return _equal_to(place, node.value, negated is not (node.op == "!="))
+
+
+def _equal_to(place: Place, value: Scalar | None, negated: bool) -> str | bool:
+    if value is None:
+        return place.there if negated else place.missing
+    written = place.equal(value)
+    if written is None:
+        return negated
+    if not negated:
+        return f"{place.path} == {written}"
+    unequal = f"{place.path} != {written}"
+    return unequal if place.spelled is not None else _or_missing(place, unequal)
+
+
+def _in(node: Compare, place: Place, negated: bool) -> str | bool:
+    negated = negated is not (node.op == "not in")
+    apart = [value for value in node.value if value is None or place.kind == "json"]
+    parts = [_equal_to(place, value, negated) for value in apart]
+    written = [place.equal(value) for value in node.value if value not in apart]
+    possible = [one for one in written if one is not None]
+    if possible:
+        condition = f"{place.path} {'not in' if negated else 'in'} [{', '.join(possible)}]"
+        parts.append(_or_missing(place, condition) if negated and place.spelled is None else condition)
     return _all(parts) if negated else _any(parts)
 
 
-def _order(node: Compare, negated: bool) -> str:
+def _order(node: Compare, place: Place, negated: bool) -> str | bool:
+    if not place.takes(node.value):
+        return negated and place.missing
     if negated:
-        return _or_missing(node.key, f"{_path(node.key)} {_OPPOSITE[node.op]} {_literal(node.value)}")
-    return _if_there(node.key, f"{_path(node.key)} {node.op} {_literal(node.value)}")
+        return _or_missing(place, place.ordered(_OPPOSITE[node.op], node.value))
+    return _if_there(place, place.ordered(node.op, node.value))
 
 
-def _prefix(node: Compare, negated: bool) -> str:
+def _prefix(node: Compare, place: Place, negated: bool) -> str | bool:
     """A prefix is a range of strings, which needs no pattern and so no escape."""
-    path, low, high = _path(node.key), quoted(node.value), _after_prefix(node.value)
+    if not place.takes(node.value):
+        return negated and place.missing
+    place.check_order()
+    path, low, high = place.path, quoted(node.value), _after_prefix(node.value)
     if negated:
         above = f" or {path} >= {quoted(high)}" if high is not None else ""
-        return _or_missing(node.key, f"({path} < {low}{above})")
+        return _or_missing(place, f"({path} < {low}{above})")
     below = f" and {path} < {quoted(high)}" if high is not None else ""
-    return _if_there(node.key, f"({path} >= {low}{below})")
+    return _if_there(place, f"({path} >= {low}{below})")
 
 
 def _after_prefix(prefix: str) -> str | None:
@@ -168,42 +194,37 @@ def _after_prefix(prefix: str) -> str | None:
     return stem[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)
 
 
-def _like(node: Compare, negated: bool) -> str | bool:
+def _like(node: Compare, place: Place, negated: bool) -> str | bool:
     pattern = node.value if node.op == "like" else f"%{node.value}%"
+    if not place.takes(pattern):
+        return negated
     if not set(pattern) & set("%_"):  # Milvus 2.3 takes an empty pattern for one that matches everything
-        return _equal(Compare(node.key, "==", pattern), negated)
-    condition = f"{_path(node.key)} like {quoted(re.sub('%+', '%', pattern))}"
-    return _or_missing(node.key, f"not ({condition})") if negated else _if_there(node.key, condition)
+        return _equal_to(place, pattern, negated)
+    place.check_order()
+    condition = f"{place.path} like {quoted(re.sub('%+', '%', pattern))}"
+    return _or_missing(place, f"not ({condition})") if negated else _if_there(place, condition)
 
 
-def _contains(node: Compare, negated: bool) -> str | bool:
+def _contains(node: Compare, place: Place, negated: bool) -> str | bool:
     values = [node.value] if node.op == "contains" else node.value
-    parts: list[str | bool] = [_contains_one(node.key, value, negated) for value in values]
+    parts = [place.contains(value) for value in values]
+    if negated:
+        parts = [_not_contains(place, part) for part in parts]
     return _all(parts) if (node.op == "contains_all") is not negated else _any(parts)
 
 
-def _contains_one(key: str, value: Scalar, negated: bool) -> str:
-    # Milvus Lite parses a string as JSON and looks into that; a string is no list here. And `json_contains` there takes
-    # no negative number, which a list of one value may hold.
-    path = _list_path(key)
-    condition = f'(json_contains_any({path}, [{_literal(value)}]) and not ({path} like "%"))'
-    return f"not {condition}" if negated else condition
+def _not_contains(place: Place, part: str | bool) -> str | bool:
+    if isinstance(part, bool):
+        return not part
+    # A missing key in JSON holds no value, so the condition is false there and its opposite true.
+    return f"not {part}" if place.kind == "json" else _or_missing(place, f"not {part}")
 
 
-def _existence(node: Compare, negated: bool) -> str | bool:
-    return _exists(node.key, there=(node.op == "exists") is not negated)
+def _existence(node: Compare, place: Place, negated: bool) -> str | bool:
+    return place.there if (node.op == "exists") is not negated else place.missing
 
 
-def _exists(key: str, *, there: bool) -> str | bool:
-    if key == _DOCUMENT:
-        return f"{_path(key)} {'!=' if there else '=='} {quoted(NO_DOCUMENT)}"
-    if key in OWN_FIELDS:
-        return there
-    # Without the parentheses servers take all that follows for what has to exist.
-    return f"(exists {_path(key)})" if there else f"(not (exists {_path(key)}))"
-
-
-_COMPILERS: Final[Mapping[str, Callable[[Compare, bool], str | bool]]] = {
+_COMPILERS: Final[Mapping[str, Callable[[Compare, Place, bool], str | bool]]] = {
     "==": _equal,
     "!=": _equal,
     "in": _in,

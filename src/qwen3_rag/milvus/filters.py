@@ -17,6 +17,9 @@ One meaning everywhere (Milvus Lite, Milvus servers, Zilliz Cloud):
 * `And()` matches everything and `Or()` nothing, as `all([])` and `any([])`; `in []` matches nothing.
 * Booleans are values of their own. Milvus Lite alone takes `True` for `1` and `False` for `0` (as Python does), so
   don't keep booleans and numbers under one key.
+* In a collection of another tool a key may be a column with a type. It means the same: what its type can't hold, no value
+  there equals, and a key that is no column is missing everywhere. Compared is what comes back, which for 0.1 in a column of
+  32-bit numbers is 0.10000000149. `$doc_id` is missing; integer ids compare by `==` and `in`, as strings.
 
 What can't be expressed is refused with `FilterError` before anything is sent; no condition is ever dropped.
 """
@@ -50,8 +53,8 @@ Operator: TypeAlias = Literal[
 ]
 Scalar: TypeAlias = str | int | float | bool
 
-OWN_FIELDS: Final[Mapping[str, str]] = {"$id": "id", "$text": "text", "$doc_id": "doc_id"}
-"""How a filter spells the passage's own fields, and the columns that hold them."""
+OWN_FIELDS: Final = ("$id", "$text", "$doc_id")
+"""How a filter spells the passage's own fields."""
 
 _OPERATORS: Final = frozenset(get_args(Operator))
 _TEXT_OPERATORS: Final = frozenset({"like", "prefix", "substring"})
@@ -175,6 +178,8 @@ class Not:
 
 Filter: TypeAlias = Compare | And | Or | Not
 """A condition on the metadata of a passage."""
+AnyFilter: TypeAlias = Filter | Mapping[str, Any]
+"""A filter, or what `parse_filter` reads."""
 
 _COMPARISONS: Final[Mapping[str, Operator]] = {
     "$eq": "==",

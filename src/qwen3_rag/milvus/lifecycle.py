@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qwen3_rag.errors import UnsupportedError
+from qwen3_rag.milvus.columns import EMBEDDING, SPARSE, Columns
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.recovery import LITE_INDEXES, load_after_restart
-from qwen3_rag.milvus.schema import (
-    EMBEDDING,
-    SPARSE,
-    Layout,
-    SparseLeg,
-    SparseOption,
-    build_schema,
-    has_sparse,
-    read_layout,
-    sparse_index,
-)
+from qwen3_rag.milvus.schema import Layout, SparseLeg, SparseOption, build_schema, read_layout, sparse_index
 
 SPARSE_SINCE: Final[Mapping[SparseLeg, tuple[int, int]]] = {"bm25": (2, 5), "model": (2, 4)}
 """First version of Milvus servers that has such a leg."""
@@ -34,7 +25,7 @@ class Settings:
 
     Attributes:
         name: Its name.
-        metric: `COSINE` or `IP`.
+        metric: `COSINE` or `IP`; `L2` for one that exists.
         consistency: Consistency of every read.
         index: Type and parameters of the index of a new collection.
         sparse: The sparse leg that a new collection gets and an existing one must have.
@@ -111,9 +102,9 @@ def open_collection(connection: Connection, settings: Settings) -> Layout:
     """
     client = connection.client
     description = client.describe_collection(settings.name, timeout=settings.timeout)
-    dense = describe_index(client, settings.name, EMBEDDING, settings.timeout)
-    sparse = describe_index(client, settings.name, SPARSE, settings.timeout) if has_sparse(description) else None
-    layout = read_layout(description, dense, sparse, metric=settings.metric, sparse=settings.sparse)
+    columns = Columns.of(description)
+    dense, sparse = describe_indexes(client, description, columns, settings.timeout)
+    layout = read_layout(description, columns, dense, sparse, metric=settings.metric, sparse=settings.sparse)
     if not connection.lite or _is_loaded(client, settings):
         client.load_collection(settings.name, timeout=settings.timeout)
         return layout
@@ -126,9 +117,19 @@ def open_collection(connection: Connection, settings: Settings) -> Layout:
     return layout
 
 
-def describe_index(
-    client: Any, name: str, field: str, timeout: float | None, polls: int = INDEX_POLLS
-) -> Mapping[str, Any] | None:
+def describe_indexes(
+    client: Any, description: Mapping[str, Any], columns: Columns, timeout: float | None, polls: int = INDEX_POLLS
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Describes the indexes on the dense and on the sparse vectors, as far as there are such."""
+    name, fields = description["collection_name"], {field["name"] for field in description["fields"]}
+    sparse = columns.sparse if columns.sparse in fields else None
+    return (
+        _describe_index(client, name, columns.embedding, timeout, polls),
+        None if sparse is None else _describe_index(client, name, sparse, timeout, polls),
+    )
+
+
+def _describe_index(client: Any, name: str, field: str, timeout: float | None, polls: int) -> Mapping[str, Any] | None:
     """Describes the index on a field; waits a moment for it, because another process may be creating it."""
     for poll in range(polls):
         if poll:

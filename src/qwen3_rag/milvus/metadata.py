@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from qwen3_rag.milvus.collection import MilvusCollection
+from qwen3_rag.milvus.columns import DYNAMIC, EMBEDDING, ID
 from qwen3_rag.milvus.connection import Connection
-from qwen3_rag.milvus.expressions import compile_condition, quoted
+from qwen3_rag.milvus.expressions import compile_condition
 from qwen3_rag.milvus.filters import Filter
 from qwen3_rag.milvus.records import batches, to_passage, to_rows
-from qwen3_rag.milvus.schema import EMBEDDING, ID, Layout
+from qwen3_rag.milvus.schema import Layout
 from qwen3_rag.milvus.session import IDS_PER_REQUEST, ROWS_PER_REQUEST, Session
 
 _NOTHING: Final[list[str]] = []
@@ -32,6 +33,7 @@ def replace_metadata(collection: MilvusCollection, changes: Mapping[str, Mapping
 
     Raises:
         InputError: If some metadata can't be stored.
+        CollectionError: If another tool laid out the collection in its own way; nothing was changed.
         StoreError: If Milvus fails; every passage has either its old or its new metadata.
     """
     if not changes:
@@ -41,13 +43,14 @@ def replace_metadata(collection: MilvusCollection, changes: Mapping[str, Mapping
     def send(connection: Connection, layout: Layout) -> int:
         columns, written, ids = _columns(connection, session), 0, list(changes)
         for start in range(0, len(ids), ROWS_PER_REQUEST):
-            rows = list(session.query_rows(ids[start : start + ROWS_PER_REQUEST], [*columns, "$meta"]))
+            rows = session.query_rows(ids[start : start + ROWS_PER_REQUEST], [*columns, DYNAMIC])
             for batch in batches([_changed(row, changes[row[ID]], columns, layout) for row in rows]):
                 session.replace(connection, batch)
                 written += len(batch)
         return written
 
     with session.writing():
+        session.check_writable()
         return session.run("writing to", 0, send)
 
 
@@ -58,18 +61,18 @@ def find_ids(collection: MilvusCollection, condition: Filter) -> Iterator[list[s
         FilterError: If the filter can't be expressed.
     """
     session, after = _session(collection), ""
-    compiled = compile_condition(condition)
-    while compiled is not False:
-        expression = f"{ID} > {quoted(after)}" if compiled is True else f"{compiled} and {ID} > {quoted(after)}"
-        if ids := session.run("reading from", _NOTHING, partial(_page, session, expression)):
+    compile_condition(condition)  # refuses at once what has no meaning
+    while True:
+        if ids := session.run("reading from", _NOTHING, partial(_page, session, condition, after)):
             yield ids
         if len(ids) < IDS_PER_REQUEST:
             return
         after = ids[-1]
 
 
-def _page(session: Session, expression: str, _connection: Connection, _layout: Layout) -> list[str]:
-    return session.query_ids(expression, IDS_PER_REQUEST)
+def _page(session: Session, condition: Filter, after: str, _connection: Connection, layout: Layout) -> list[str]:
+    compiled = compile_condition(condition, layout.columns)
+    return session.query_ids(layout, compiled, IDS_PER_REQUEST, after=after)
 
 
 def _session(collection: MilvusCollection) -> Session:
@@ -80,7 +83,7 @@ def _columns(connection: Connection, session: Session) -> list[str]:
     """The columns that were written, not computed."""
     description = connection.client.describe_collection(session.name, timeout=session.timeout)
     computed = {name for function in description.get("functions", ()) for name in function["output_field_names"]}
-    return [field["name"] for field in description["fields"] if field["name"] not in computed | {"$meta"}]
+    return [field["name"] for field in description["fields"] if field["name"] not in computed | {DYNAMIC}]
 
 
 def _changed(

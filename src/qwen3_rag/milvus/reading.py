@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from qwen3_rag.errors import InputError
 from qwen3_rag.milvus.checks import AnySparse, checked_ids, checked_vectors, checked_weights
+from qwen3_rag.milvus.columns import Columns
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.contract import Contract
-from qwen3_rag.milvus.expressions import compile_condition
-from qwen3_rag.milvus.filters import Filter, parse_filter
+from qwen3_rag.milvus.expressions import Condition
+from qwen3_rag.milvus.filters import AnyFilter
 from qwen3_rag.milvus.fusion import FusedHit, Weights, check_weights, fuse
 from qwen3_rag.milvus.records import to_passage
-from qwen3_rag.milvus.schema import EMBEDDING, ID, OUTPUT_FIELDS, Layout, SparseLeg
+from qwen3_rag.milvus.schema import Layout, SparseLeg
 from qwen3_rag.milvus.search import Searcher, SparseQuery
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.types import Embedder, FloatArray, Hit, Passage
-
-AnyFilter: TypeAlias = Filter | Mapping[str, Any]
 
 MAX_K: Final = 16_384
 """Most hits of one search on a Milvus server."""
@@ -95,14 +94,15 @@ class CollectionReader:
             filter: Only passages that match it.
 
         Returns:
-            Hits, the nearest first; the score is cosine or inner product.
+            Hits, the nearest first; the score is cosine or inner product. With `metric="L2"` it is `1 - distance / 2`, where
+            Milvus's distance is the square of L2: the cosine, if the vectors have unit length as Qwen3's have.
 
         Raises:
             InputError: If the vector or `k` can't work.
             FilterError: If the filter can't be expressed; nothing was searched.
             CollectionError: If the collection has vectors of another length.
         """
-        return self._search(vector, k, filter, OUTPUT_FIELDS)[0]
+        return self._search(vector, k, filter)[0]
 
     def search_with_vectors(
         self,
@@ -112,7 +112,7 @@ class CollectionReader:
         filter: AnyFilter | None = None,  # noqa: A002
     ) -> tuple[list[Hit], FloatArray]:
         """As `search`, with the vectors of the hits: shape `(len(hits), dimensions)`, in their order."""
-        return self._search(vector, k, filter, (*OUTPUT_FIELDS, EMBEDDING))
+        return self._search(vector, k, filter, with_vectors=True)
 
     def search_text(self, text: str, k: int = 10, *, filter: AnyFilter | None = None) -> list[Hit]:  # noqa: A002
         """Finds the passages that share the rarest words with a text, by BM25.
@@ -194,7 +194,8 @@ class CollectionReader:
         most = max(MIN_FETCH, FETCH_FACTOR * k) if fetch_k is None else max(k, _checked_k("fetch_k", fetch_k))
 
         def send(connection: Connection, layout: Layout) -> list[FusedHit]:
-            searcher = Searcher(self._session, connection, layout, condition, min(most, MAX_K))
+            expression = condition.on(layout.columns)
+            searcher = Searcher(self._session, connection, layout, expression, min(most, MAX_K))
             return fuse(*searcher.by_both(query, asked), shares)[:k]
 
         return self._session.run("searching", [], send)
@@ -203,8 +204,8 @@ class CollectionReader:
         """Returns the passages with these ids, in their order; unknown ids and repetitions are left out."""
         unique = checked_ids(ids)
 
-        def send(_connection: Connection, _layout: Layout) -> list[Passage]:
-            return self._read(unique)
+        def send(_connection: Connection, layout: Layout) -> list[Passage]:
+            return self._read(unique, layout.columns)
 
         return self._session.run("reading from", [], send)
 
@@ -212,8 +213,9 @@ class CollectionReader:
         """Returns those of the ids that are in the collection."""
         unique = checked_ids(ids)
 
-        def send(_connection: Connection, _layout: Layout) -> set[str]:
-            return {row[ID] for row in self._session.query_rows(unique, [ID])}
+        def send(_connection: Connection, layout: Layout) -> set[str]:
+            key, rows = layout.columns.id, self._session.query_rows(unique, [], layout.columns)
+            return {str(row[key]) for row in rows}
 
         return self._session.run("reading from", set(), send)
 
@@ -226,10 +228,11 @@ class CollectionReader:
         """
         if limit is not None and limit < 1:
             raise InputError(f"limit is {limit}, expected at least 1, or None for all")
-        condition = to_condition(filter)
+        condition = Condition.of(filter)
 
-        def send(_connection: Connection, _layout: Layout) -> list[Passage]:
-            return self._read(self._session.query_ids(condition, limit))
+        def send(_connection: Connection, layout: Layout) -> list[Passage]:
+            columns = layout.columns
+            return self._read(self._session.query_ids(layout, condition.on(columns), limit), columns)
 
         return self._session.run("reading from", [], send)
 
@@ -241,15 +244,16 @@ class CollectionReader:
 
         return self._session.run("counting", 0, send)
 
-    def _read(self, ids: Sequence[str]) -> list[Passage]:
-        rows = {row[ID]: row for row in self._session.query_rows(ids, [ID, *OUTPUT_FIELDS])}
-        return [to_passage(id_, rows[id_]) for id_ in ids if id_ in rows]
+    def _read(self, ids: Sequence[str], columns: Columns) -> list[Passage]:
+        found = self._session.query_rows(ids, columns.output_fields, columns)
+        rows = {str(row[columns.id]): row for row in found}
+        return [to_passage(id_, rows[id_], columns) for id_ in ids if id_ in rows]
 
     def _search_sparse(self, query: SparseQuery, k: int, filter: AnyFilter | None) -> list[Hit]:  # noqa: A002
         condition = _checked(k, filter)
 
         def send(connection: Connection, layout: Layout) -> list[Hit]:
-            return Searcher(self._session, connection, layout, condition, k).by_sparse(query)
+            return Searcher(self._session, connection, layout, condition.on(layout.columns), k).by_sparse(query)
 
         return self._session.run("searching", [], send)
 
@@ -258,13 +262,15 @@ class CollectionReader:
         vector: npt.ArrayLike,
         k: int,
         filter: AnyFilter | None,  # noqa: A002
-        output_fields: Sequence[str],
+        *,
+        with_vectors: bool = False,
     ) -> tuple[list[Hit], FloatArray]:
         condition, query = _checked(k, filter), self._query(vector)
         nothing: tuple[list[Hit], FloatArray] = [], np.zeros((0, query.shape[1]), np.float32)
 
         def send(connection: Connection, layout: Layout) -> tuple[list[Hit], FloatArray]:
-            found = Searcher(self._session, connection, layout, condition, k).by_vector(query, output_fields)
+            searcher = Searcher(self._session, connection, layout, condition.on(layout.columns), k)
+            found = searcher.by_vector(query, with_vectors=with_vectors)
             return found if found[0] else nothing
 
         return self._session.run("searching", nothing, send)
@@ -273,14 +279,9 @@ class CollectionReader:
         return checked_vectors(np.asarray(vector)[None], 1, metric=self._session.settings.metric)
 
 
-def to_condition(filter: AnyFilter) -> str | bool:  # noqa: A002
-    """Compiles a filter of either form."""
-    return compile_condition(parse_filter(filter))
-
-
-def _checked(k: int, filter: AnyFilter | None) -> str | bool:  # noqa: A002
+def _checked(k: int, filter: AnyFilter | None) -> Condition:  # noqa: A002
     _checked_k("k", k)
-    return True if filter is None else to_condition(filter)
+    return Condition.of(filter)
 
 
 def _checked_k(name: str, k: int) -> int:

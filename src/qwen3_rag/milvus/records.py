@@ -19,23 +19,22 @@ from typing import Any, Final
 
 from qwen3_rag.errors import InputError
 from qwen3_rag.milvus.analysis import analyse_within
-from qwen3_rag.milvus.schema import (
+from qwen3_rag.milvus.columns import (
     DOC_ID,
-    DYNAMIC_BYTES,
     EMBEDDING,
-    HIDDEN,
     ID,
     NO_DOCUMENT,
     NODE_CONTENT,
+    OURS,
     RESERVED,
     SHADOW,
     SPARSE,
     TEXT,
     TEXT_BM25,
-    TEXT_BYTES,
-    Layout,
+    Columns,
     is_plain_key,
 )
+from qwen3_rag.milvus.schema import DYNAMIC_BYTES, TEXT_BYTES, Layout
 from qwen3_rag.types import FloatArray, Passage, Truncation
 
 BATCH_ROWS: Final = 1_000
@@ -129,18 +128,22 @@ def batches(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def to_passage(id: str, fields: Mapping[str, Any]) -> Passage:  # noqa: A002 - the name of the field
-    """Turns a row that Milvus returned into a passage, whichever tool wrote it."""
-    given = fields.get(DOC_ID)
+def to_passage(id: str | int, fields: Mapping[str, Any], columns: Columns = OURS) -> Passage:  # noqa: A002 - the field
+    """Turns a row that Milvus returned into a passage, whichever tool wrote it.
+
+    Args:
+        id: Its primary key.
+        fields: The row.
+        columns: Under which names it keeps what.
+    """
+    given = None if columns.doc_id is None else fields.get(columns.doc_id)
     document = None if given in (None, "", NO_DOCUMENT) else given
     content = _content(fields)
     metadata = content.get("metadata")
-    if metadata is None:
-        metadata = {key: value for key, value in fields.items() if key not in HIDDEN}
     return Passage(
-        id=id,
-        text=fields.get(TEXT) or "",
-        metadata=metadata,
+        id=str(id),
+        text=fields.get(columns.text) or "",
+        metadata=columns.metadata_of(fields) if metadata is None else metadata,
         doc_id=document,
         node=_beyond(content, document),
     )

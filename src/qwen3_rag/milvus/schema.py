@@ -1,27 +1,19 @@
-"""The fields of a collection: their names and limits, a new schema, and the check of an existing one.
+"""The schema of a new collection, its limits, and the layout of an existing one.
 
-One layout that the stores of both frameworks read: `id`, `text`, `doc_id` and `embedding` are columns, everything else
-lies in Milvus's dynamic field; `records.py` says what. The sparse leg of a hybrid search lies in `sparse_embedding`,
-and is of one of two kinds. For BM25, Milvus makes it with a function from one column more: `text_bm25`, the text as
-`analysis.py` cuts it. Or it holds the sparse vectors that a model made, compared by inner product.
+The columns of ours are in `columns.py`. The sparse leg of a hybrid search lies in `sparse_embedding`, and is of one of two
+kinds. For BM25, Milvus makes it with a function from one column more: `text_bm25`, the text as `analysis.py` cuts it. Or it
+holds the sparse vectors that a model made, compared by inner product.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from qwen3_rag.errors import CollectionError
+from qwen3_rag.milvus.columns import DOC_ID, EMBEDDING, ID, OURS, SPARSE, TEXT, TEXT_BM25, Columns, type_name
 from qwen3_rag.milvus.contract import Contract
-
-ID: Final = "id"
-TEXT: Final = "text"
-DOC_ID: Final = "doc_id"
-EMBEDDING: Final = "embedding"
-TEXT_BM25: Final = "text_bm25"
-SPARSE: Final = "sparse_embedding"
 
 SparseLeg: TypeAlias = Literal["bm25", "model"]
 """What the sparse leg of a collection holds: words, for BM25, or the sparse vectors of a model."""
@@ -29,57 +21,12 @@ SparseOption: TypeAlias = Literal["auto", "bm25", "model"] | None
 """Which leg is asked for: that of the collection or else BM25 where there is such, one of the two, or none."""
 SPARSE_METRICS: Final[Mapping[SparseLeg, str]] = {"bm25": "BM25", "model": "IP"}
 
-NODE_CONTENT: Final = "_node_content"
-SHADOW: Final = "_metadata"
-OUTPUT_FIELDS: Final = (TEXT, DOC_ID, "$meta")
-
-NO_DOCUMENT: Final = "None"
-"""How LlamaIndex spells "this node has no document"."""
+METRICS: Final = ("COSINE", "IP", "L2")
+"""How the vectors of a collection may be compared; ours by one of the first two."""
 ID_BYTES: Final = 512
 TEXT_BYTES: Final = 65_535
 DYNAMIC_BYTES: Final = 65_536
 """Limit of Milvus servers for one JSON value, which the dynamic field is."""
-
-ENVELOPE: Final = frozenset({NODE_CONTENT, "_node_type", "document_id", DOC_ID, "ref_doc_id"})
-HIDDEN: Final = ENVELOPE | {ID, TEXT, EMBEDDING, TEXT_BM25, SPARSE, SHADOW}
-"""Names that are no metadata in a row that another tool wrote without the envelope."""
-RESERVED: Final = HIDDEN | {"_seq", "_partition"}
-"""Metadata keys that can't lie beside the columns under their own name."""
-
-_WORDS: Final = frozenset(
-    {
-        "and",
-        "or",
-        "not",
-        "in",
-        "like",
-        "is",
-        "null",
-        "exists",
-        "between",
-        "true",
-        "false",
-        "iso",
-        "interval",
-        "text_match",
-        "phrase_match",
-        "random_sample",
-        "array_length",
-        "array_contains",
-        "array_contains_all",
-        "array_contains_any",
-        "json_contains",
-        "json_contains_all",
-        "json_contains_any",
-    }
-)
-
-
-def is_plain_key(key: str) -> bool:
-    """Whether every Milvus takes the key in an expression as it is: an ASCII identifier that is no keyword."""
-    return (
-        re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) is not None and key not in RESERVED and key.lower() not in _WORDS
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +43,8 @@ class Layout:
         full_text: The column that BM25 reads: `TEXT_BM25`, or another in a collection of another tool; `None` if there
             is no BM25.
         contract: What wrote the collection, if it says so.
+        columns: Under which names it keeps what.
+        consistency: How it is read when a request asks for no level.
     """
 
     dimensions: int
@@ -106,6 +55,8 @@ class Layout:
     sparse: SparseLeg | None = None
     full_text: str | None = None
     contract: Contract | None = None
+    columns: Columns = OURS
+    consistency: str = "Strong"
 
 
 def build_schema(dimensions: int, *, sparse: SparseLeg | None) -> Any:
@@ -131,13 +82,9 @@ def sparse_index(leg: SparseLeg) -> dict[str, Any]:
     return {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": SPARSE_METRICS[leg], "params": {}}
 
 
-def has_sparse(description: Mapping[str, Any]) -> bool:
-    """Whether `MilvusClient.describe_collection` tells of a sparse leg."""
-    return any(field["name"] == SPARSE for field in description["fields"])
-
-
 def read_layout(
     description: Mapping[str, Any],
+    columns: Columns,
     index: Mapping[str, Any] | None,
     sparse_index: Mapping[str, Any] | None,
     *,
@@ -148,6 +95,7 @@ def read_layout(
 
     Args:
         description: What `MilvusClient.describe_collection` says.
+        columns: Its columns.
         index: What `MilvusClient.describe_index` says of the vectors' index, if there is one.
         sparse_index: The same of the index of the sparse leg.
         metric: The metric that is wanted.
@@ -160,14 +108,16 @@ def read_layout(
         CollectionError: If fields, index or metric don't fit; the message names all of it and the way out.
     """
     fields: dict[str, Any] = {field["name"]: field for field in description["fields"]}
-    problems = _field_problems(description, fields)
-    contract, full_text = Contract.read(description), _bm25_input(description)
-    leg: SparseLeg | None = None if SPARSE not in fields else "bm25" if full_text is not None else "model"
+    problems = []
+    contract, full_text = Contract.read(description), _bm25_input(description, columns)
+    leg: SparseLeg | None = None
+    if columns.sparse is not None and columns.sparse in fields:
+        leg = "model" if full_text is None else "bm25"
+        problems += _sparse_problems(description, fields[columns.sparse], leg, sparse_index)
     found = None if index is None else index.get("metric_type")
     if found != metric:
-        problems.append(f"its vectors are compared by {found or 'no index at all'}, asked was {metric}")
-    if leg is not None:
-        problems += _sparse_problems(description, fields, leg, sparse_index)
+        instead = f" (open it with metric={found!r})" if found in METRICS else ""
+        problems.insert(0, f"its vectors are compared by {found or 'no index at all'}, asked was {metric}{instead}")
     if sparse not in ("auto", leg):
         problems.append(f"it has the sparse leg {leg!r}, asked was {sparse!r}")
     if contract is not None and contract.sparse not in (None, leg or "none"):
@@ -177,47 +127,35 @@ def read_layout(
             f"collection {description['collection_name']!r} does not fit: {'; '.join(problems)}. "
             "Choose another collection name, or drop this one and ingest again"
         )
-    params = {name: fields[name]["params"] for name in (ID, TEXT, DOC_ID, EMBEDDING)}
     return Layout(
-        dimensions=int(params[EMBEDDING]["dim"]),
+        dimensions=int(fields[columns.embedding]["params"]["dim"]),
         index_type=str((index or {}).get("index_type", "")),
-        id_bytes=int(params[ID]["max_length"]),
-        text_bytes=int(params[TEXT]["max_length"]),
-        doc_id_bytes=int(params[DOC_ID]["max_length"]),
+        id_bytes=_bytes(fields, columns.id, ID_BYTES),
+        text_bytes=_bytes(fields, columns.text, TEXT_BYTES),
+        doc_id_bytes=_bytes(fields, columns.doc_id, ID_BYTES),
         sparse=leg,
         full_text=full_text,
         contract=contract,
+        columns=columns,
+        consistency=str(description.get("consistency_level_name", "")),
     )
 
 
-def _field_problems(description: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
-    from pymilvus import DataType
-
-    kinds = dict.fromkeys((ID, TEXT, DOC_ID), DataType.VARCHAR) | {EMBEDDING: DataType.FLOAT_VECTOR}
-    problems = [
-        f"the field {name!r} is {_type_name(fields.get(name))}, expected {kind.name}"
-        for name, kind in kinds.items()
-        if fields.get(name, {}).get("type") != kind
-    ]
-    if not fields.get(ID, {}).get("is_primary"):
-        problems.append(f"{ID!r} is not the primary key")
-    if not description.get("enable_dynamic_field"):
-        problems.append("it has no dynamic field")
-    return problems
+def _bytes(fields: Mapping[str, Any], name: str | None, default: int) -> int:
+    """The longest string that a column takes, if it is one of strings."""
+    return default if name is None else int(fields[name]["params"].get("max_length", default))
 
 
 def _sparse_problems(
-    description: Mapping[str, Any], fields: Mapping[str, Any], leg: SparseLeg, index: Mapping[str, Any] | None
+    description: Mapping[str, Any], field: Mapping[str, Any], leg: SparseLeg, index: Mapping[str, Any] | None
 ) -> list[str]:
     from pymilvus import DataType
 
-    problems = []
-    if fields[SPARSE]["type"] != DataType.SPARSE_FLOAT_VECTOR:
-        problems.append(f"the field {SPARSE!r} is {_type_name(fields[SPARSE])}, expected SPARSE_FLOAT_VECTOR")
-    if leg == "model" and any(
-        SPARSE in function["output_field_names"] for function in description.get("functions", ())
-    ):
-        problems.append(f"the field {SPARSE!r} is made by a function that is not BM25")
+    problems, name = [], field["name"]
+    if field["type"] != DataType.SPARSE_FLOAT_VECTOR:
+        problems.append(f"the field {name!r} is {type_name(field['type'])}, expected SPARSE_FLOAT_VECTOR")
+    if leg == "model" and any(name in function["output_field_names"] for function in description.get("functions", ())):
+        problems.append(f"the field {name!r} is made by a function that is not BM25")
     found = None if index is None else index.get("metric_type")
     if found != SPARSE_METRICS[leg]:
         what = "full text is" if leg == "bm25" else "sparse vectors are"
@@ -225,14 +163,10 @@ def _sparse_problems(
     return problems
 
 
-def _bm25_input(description: Mapping[str, Any]) -> str | None:
+def _bm25_input(description: Mapping[str, Any], columns: Columns) -> str | None:
     from pymilvus import FunctionType
 
     for function in description.get("functions", ()):
-        if function["type"] == FunctionType.BM25 and list(function["output_field_names"]) == [SPARSE]:
+        if function["type"] == FunctionType.BM25 and list(function["output_field_names"]) == [columns.sparse]:
             return str(function["input_field_names"][0])
     return None
-
-
-def _type_name(field: Mapping[str, Any] | None) -> str:
-    return "missing" if field is None else str(getattr(field["type"], "name", field["type"]))

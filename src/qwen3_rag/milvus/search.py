@@ -12,9 +12,10 @@ import numpy as np
 
 from qwen3_rag.errors import CollectionError
 from qwen3_rag.milvus.analysis import analyse, has_words
+from qwen3_rag.milvus.columns import TEXT_BM25
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.records import to_passage
-from qwen3_rag.milvus.schema import EMBEDDING, OUTPUT_FIELDS, SPARSE, SPARSE_METRICS, TEXT_BM25, Layout
+from qwen3_rag.milvus.schema import SPARSE_METRICS, Layout
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.types import FloatArray, Hit
 
@@ -42,20 +43,18 @@ class Searcher:
     condition: str | bool
     k: int
 
-    def by_vector(
-        self, query: FloatArray, output_fields: Sequence[str] = OUTPUT_FIELDS
-    ) -> tuple[list[Hit], FloatArray]:
+    def by_vector(self, query: FloatArray, *, with_vectors: bool = False) -> tuple[list[Hit], FloatArray]:
         """Finds the nearest passages to a query of shape `(1, dimensions)`, and their vectors if those are asked for.
 
         Raises:
             CollectionError: If the collection has vectors of another length.
         """
         self.session.check_dimensions(self.layout, query.shape[1])
-        found = self._search(
-            EMBEDDING, query.tolist(), self.session.settings.metric, self._index_params(), output_fields
-        )
-        hits = [Hit(to_passage(hit.id, hit["entity"]), float(hit.score)) for hit in found]
-        return hits, np.asarray([hit["entity"].get(EMBEDDING, ()) for hit in found], np.float32)
+        field, metric = self.layout.columns.embedding, self.session.settings.metric
+        more = (field,) if with_vectors else ()
+        found = self._search(field, query.tolist(), metric, self._index_params(), more)
+        hits = [self._hit(hit, _similarity(hit.score, metric)) for hit in found]
+        return hits, np.asarray([hit["entity"].get(field, ()) for hit in found], np.float32)
 
     def by_sparse(self, query: SparseQuery) -> list[Hit]:
         """Finds the passages that the sparse leg ranks highest; none that shares no entry with the query.
@@ -83,9 +82,9 @@ class Searcher:
         words = analyse(text) if self.layout.full_text == TEXT_BM25 else text
         if not has_words(words):
             return []
-        found = self._search(SPARSE, [words], SPARSE_METRICS["bm25"], {}, OUTPUT_FIELDS)
+        found = self._search(self.layout.columns.sparse, [words], SPARSE_METRICS["bm25"], {})
         # Milvus Lite reports a distance, which is the negative of what servers report.
-        return [Hit(to_passage(hit.id, hit["entity"]), abs(float(hit.score))) for hit in found]
+        return [self._hit(hit, abs(float(hit.score))) for hit in found]
 
     def _by_weights(self, weights: dict[int, float]) -> list[Hit]:
         if self.layout.sparse != "model":
@@ -95,8 +94,8 @@ class Searcher:
             )
         if not weights:
             return []
-        found = self._search(SPARSE, [weights], SPARSE_METRICS["model"], {}, OUTPUT_FIELDS)
-        return [Hit(to_passage(hit.id, hit["entity"]), float(hit.score)) for hit in found]
+        found = self._search(self.layout.columns.sparse, [weights], SPARSE_METRICS["model"], {})
+        return [self._hit(hit, float(hit.score)) for hit in found]
 
     def _instead_of_words(self) -> str:
         if self.layout.sparse == "model":
@@ -110,7 +109,7 @@ class Searcher:
         )
 
     def _search(
-        self, field: str, data: list[Any], metric: str, params: dict[str, Any], output_fields: Sequence[str]
+        self, field: str | None, data: list[Any], metric: str, params: dict[str, Any], more: Sequence[str] = ()
     ) -> list[Any]:
         if self.condition is False:
             return []
@@ -120,13 +119,21 @@ class Searcher:
             anns_field=field,
             limit=self.k,
             filter="" if self.condition is True else self.condition,
-            output_fields=list(output_fields),
+            output_fields=[*self.layout.columns.output_fields, *more],
             search_params={"metric_type": metric, "params": params},
             consistency_level=self.session.settings.consistency,
             timeout=self.session.timeout,
         )
         return list(found[0])
 
+    def _hit(self, hit: Any, score: float) -> Hit:
+        return Hit(to_passage(hit.id, hit["entity"], self.layout.columns), score)
+
     def _index_params(self) -> dict[str, Any]:
         """HNSW looks at `ef` candidates, which must be at least `k`; the defaults of the other indexes are fine."""
         return {"ef": max(_MIN_EF, self.k)} if self.layout.index_type.startswith("HNSW") else {}
+
+
+def _similarity(score: Any, metric: str) -> float:
+    """What Milvus reports, but the cosine of unit vectors in place of L2, of which Milvus leaves out the square root."""
+    return 1 - float(score) / 2 if metric == "L2" else float(score)

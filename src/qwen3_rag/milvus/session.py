@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from qwen3_rag.errors import CollectionError, StoreError
+from qwen3_rag.errors import CollectionError, ConfigurationError, StoreError
+from qwen3_rag.milvus.columns import OURS, Columns
 from qwen3_rag.milvus.connection import Connection, Target, connect
 from qwen3_rag.milvus.contract import Contract
-from qwen3_rag.milvus.expressions import id_in, quoted
+from qwen3_rag.milvus.expressions import after_id, id_in
 from qwen3_rag.milvus.failures import ConnectionLostError, translated
 from qwen3_rag.milvus.lifecycle import (
     Settings,
@@ -21,7 +22,7 @@ from qwen3_rag.milvus.lifecycle import (
     open_collection,
     sparse_of_new,
 )
-from qwen3_rag.milvus.schema import ID, Layout, SparseLeg
+from qwen3_rag.milvus.schema import Layout, SparseLeg
 
 ROWS_PER_REQUEST: Final = 500
 """When reading rows by id."""
@@ -169,27 +170,37 @@ class Session:
         )
         return list(rows)
 
-    def query_rows(self, ids: Sequence[str], output_fields: Sequence[str]) -> Iterator[Any]:
+    def query_rows(self, ids: Sequence[str], output_fields: Sequence[str], columns: Columns = OURS) -> Iterator[Any]:
         """Reads rows by id, in no order, some at a time."""
         for start in range(0, len(ids), ROWS_PER_REQUEST):
-            yield from self.query(id_in(ids[start : start + ROWS_PER_REQUEST]), output_fields)
+            some = ids[start : start + ROWS_PER_REQUEST]
+            if columns.keys(some):
+                yield from self.query(id_in(some, columns), [columns.id, *output_fields])
 
-    def query_ids(self, condition: str | bool, limit: int | None = None) -> list[str]:
-        """Reads the ids of the rows that match, in order: all of them, or the first `limit`.
+    def query_ids(
+        self, layout: Layout, condition: str | bool, limit: int | None = None, *, after: str = ""
+    ) -> list[str]:
+        """Reads the ids of the rows that match and come after one, in order: all of them, or the first `limit`.
 
         `MilvusClient.query_iterator` does the same, but writes ids into conditions without escaping them.
         """
         ids: dict[str, None] = {}
-        after = f'{ID} != ""'
+        columns = layout.columns
+        if condition is not False and layout.consistency != self.settings.consistency:
+            # pymilvus lets the pages be read at the collection's own level; a read at the wanted one waits for what they have
+            # to show.
+            self.query(id_in(["0"], columns), [columns.id])
         page = IDS_PER_REQUEST if limit is None else min(limit, IDS_PER_REQUEST)
         while condition is not False and (limit is None or len(ids) < limit):
-            expression = after if condition is True else f"{condition} and {after}"
+            beyond = after_id(after, columns)
+            expression = beyond if condition is True else f"{condition} and {beyond}"
             # "iterator" makes every Milvus return the rows with the smallest ids, in order.
-            found = [row[ID] for row in self.query(expression, [ID], limit=page, iterator="True")]
+            rows = self.query(expression, [columns.id], limit=page, iterator="True")
+            found = [str(row[columns.id]) for row in rows]
             ids |= dict.fromkeys(found)
             if len(found) < page:
                 break
-            after = f"{ID} > {quoted(found[-1])}"
+            after = found[-1]
         return list(ids)[:limit]
 
     def check_dimensions(self, layout: Layout, dimensions: int) -> None:
@@ -203,6 +214,29 @@ class Session:
             raise CollectionError(
                 f"collection {self.name!r} holds vectors of {layout.dimensions} dimensions, got {dimensions}: use "
                 f"{writer} and the dimension that it was written with, or another name, or drop it and ingest again"
+            )
+
+    def check_writable(self) -> None:
+        """Refuses to write to a collection that another tool laid out, or to create one that compares by L2.
+
+        Raises:
+            CollectionError: If it is such a collection.
+            ConfigurationError: If it does not exist and would compare by L2.
+        """
+
+        def check(_connection: Connection, layout: Layout) -> bool:
+            if not layout.columns.ours:
+                raise CollectionError(
+                    f"collection {self.name!r} was laid out by another tool in its own way ({layout.columns}), so it can be "
+                    "searched, read and deleted from here, not written to: write to it with that tool, such as "
+                    "langchain_milvus.Milvus, or ingest into a new collection"
+                )
+            return True
+
+        if not self.run("opening", False, check) and self.settings.metric == "L2":
+            raise ConfigurationError(
+                f"there is no collection {self.name!r}, and metric='L2' is for reading one that another tool wrote: vectors of "
+                "unit length, as Qwen3's are, have the same order by metric='COSINE', whose score says how near they are"
             )
 
     @contextmanager

@@ -11,18 +11,29 @@ import numpy.typing as npt
 
 from qwen3_rag.errors import CollectionError, FilterError, InputError, TruncationWarning
 from qwen3_rag.milvus.checks import AnySparse, checked_ids, checked_sparse, checked_vectors
+from qwen3_rag.milvus.columns import OURS, TEXT_BM25, Columns
 from qwen3_rag.milvus.connection import Connection
 from qwen3_rag.milvus.contract import Contract, is_normalized
-from qwen3_rag.milvus.expressions import id_in
-from qwen3_rag.milvus.reading import AnyFilter, CollectionReader, to_condition
+from qwen3_rag.milvus.expressions import Condition, id_in
+from qwen3_rag.milvus.filters import AnyFilter
+from qwen3_rag.milvus.reading import CollectionReader
 from qwen3_rag.milvus.records import batches, to_rows, with_full_text, with_sparse
-from qwen3_rag.milvus.schema import ID, TEXT_BM25, Layout, SparseLeg
+from qwen3_rag.milvus.schema import Layout, SparseLeg
 from qwen3_rag.milvus.session import ROWS_PER_REQUEST
 from qwen3_rag.types import Embedder, FloatArray, Passage, Truncation
 
 
 class CollectionWriter(CollectionReader):
     """What changes a collection."""
+
+    def check_writable(self) -> None:
+        """Opens the collection and refuses it if nothing can be written to it, before texts are embedded for nothing.
+
+        Raises:
+            CollectionError: If another tool laid it out in its own way; it can be read and deleted from.
+            ConfigurationError: If it does not exist, and `metric` is one that no new collection gets.
+        """
+        self._session.check_writable()
 
     def upsert(
         self,
@@ -52,8 +63,9 @@ class CollectionWriter(CollectionReader):
 
         Raises:
             InputError: If a passage or a vector can't be stored; nothing was written.
-            CollectionError: If another model wrote the collection, its vectors have another length, or it has no place for
-                sparse vectors or needs them; nothing was written.
+            CollectionError: If another model wrote the collection, its vectors have another length, it has no place for
+                sparse vectors or needs them, or another tool laid it out in its own way; nothing was written.
+            ConfigurationError: If the collection does not exist and the metric is `L2`.
             StoreError: If Milvus fails; the message says how many passages were written before.
         """
         passages = list(passages)
@@ -75,6 +87,7 @@ class CollectionWriter(CollectionReader):
             return cut
 
         with self._session.writing():
+            self.check_writable()
             rows = to_rows(passages, matrix, self._session.layout() or Layout(matrix.shape[1]))
             while (cut := self._session.run("writing to", None, send)) is None:
                 leg = self._session.sparse()
@@ -100,19 +113,25 @@ class CollectionWriter(CollectionReader):
         """
         if (ids is None) is (filter is None):
             raise InputError("delete takes either ids or a filter")
-        condition = False if filter is None else to_condition(filter)
-        if condition is True:
-            raise FilterError(f"delete with the filter {filter!r} would delete everything; use drop() for that")
+        condition = Condition(None, ours=False) if filter is None else Condition.of(filter)
         unique = checked_ids(ids or ())
 
-        def send(connection: Connection, _layout: Layout) -> int:
-            found = [row[ID] for row in self._session.query_rows(unique, [ID])]
-            found += self._session.query_ids(condition)
+        def matching(columns: Columns = OURS) -> str | bool:
+            compiled = condition.on(columns)
+            if compiled is True:
+                raise FilterError(f"delete with the filter {filter!r} would delete everything; use drop() for that")
+            return compiled
+
+        def send(connection: Connection, layout: Layout) -> int:
+            columns = layout.columns
+            found = [str(row[columns.id]) for row in self._session.query_rows(unique, [], columns)]
+            found += self._session.query_ids(layout, matching(columns))
             for start in range(0, len(found), ROWS_PER_REQUEST):
-                expression = id_in(found[start : start + ROWS_PER_REQUEST])
+                expression = id_in(found[start : start + ROWS_PER_REQUEST], columns)
                 connection.client.delete(self._session.name, filter=expression, timeout=self._session.timeout)
             return len(found)
 
+        matching()
         with self._session.writing():
             return self._session.run("deleting from", 0, send)
 

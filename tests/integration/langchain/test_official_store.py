@@ -149,8 +149,103 @@ def test_we_open_what_it_wrote_with_our_names(uri):
         assert ours.get_by_ids(["d03"])[0].page_content == "new"
 
 
-def test_what_it_wrote_with_its_own_names_is_refused_and_can_be_used_through_it(dense, uri):
-    ours = MilvusStore(Qwen3Embeddings(WordEmbedder()), "dense", uri=uri)
-    with ours, pytest.raises(CollectionError, match="does not fit"):
+# ---------------------------------------------------------------- what it wrote with its own defaults
+
+ABOUT = [
+    Document(page_content=text, metadata={"n": i, "lang": "en" if i % 2 else "de", "share": i / 4, "new": i > 50})
+    for i, text in enumerate(TEXTS)
+]
+DEFAULTS: dict[str, dict] = {
+    "as it comes": {},
+    "dynamic": {"enable_dynamic_field": True},
+    "dynamic, partitioned": {"enable_dynamic_field": True, "partition_key_field": "lang"},
+    "json": {"metadata_field": "metadata"},
+    "integers": {"auto_id": True},
+    "hybrid": {
+        "builtin_function": langchain_milvus.BM25BuiltInFunction(),
+        "vector_field": ["vector", "sparse"],
+        # The index of the vectors is the default one.
+        "index_params": [{"index_type": "AUTOINDEX", "metric_type": "L2", "params": {}}, BM25_INDEX],
+        "search_params": [{"metric_type": "L2", "params": {}}, BM25_SEARCH],
+    },
+}
+
+
+def write(uri, options):
+    """Adds documents as its users do, and returns the store and their ids."""
+    store = langchain_milvus.Milvus(Qwen3Embeddings(WordEmbedder()), connection_args={"uri": uri}, **options)
+    given = {} if options.get("auto_id") else {"ids": IDS}
+    return store, [str(id_) for id_ in store.add_documents(ABOUT, **given)]
+
+
+def cosines(query):
+    model = WordEmbedder()
+    return (model.embed_documents(TEXTS).vectors @ model.embed_queries([query]).vectors[0]).tolist()
+
+
+@pytest.mark.parametrize("options", DEFAULTS.values(), ids=DEFAULTS)
+def test_we_open_what_it_wrote_with_its_own_names(uri, options):
+    theirs, ids = write(uri, options)
+    expected = [
+        Document(id=id_, page_content=d.page_content, metadata=d.metadata) for id_, d in zip(ids, ABOUT, strict=True)
+    ]
+    embedder = WordEmbedder()
+    with MilvusStore(Qwen3Embeddings(embedder), "LangChainCollection", uri=uri, metric="L2") as ours:
+        assert ours.get_by_ids(ids) == expected
+        found = ours.similarity_search_with_score(QUERY, k=5)
+        assert [score for _, score in found] == pytest.approx(sorted(cosines(QUERY), reverse=True)[:5], abs=1e-5)
+        for condition, wanted in (
+            ({"n": {"$gte": 50, "$lt": 52.5}}, [50, 51, 52]),
+            ({"lang": "en", "$not": {"n": {"$gt": 4}}}, [1, 3]),
+            ({"share": {"$in": [0.25, 0.3, "x"]}}, [1]),
+            ({"new": True, "n": {"$ne": 60}}, [*range(51, 60), 61, 62, 63]),
+            ({"lang": {"$prefix": "d"}, "absent": None, "n": {"$lt": 3}}, [0, 2]),
+            ({"absent": {"$exists": True}}, []),
+        ):
+            hits = ours.similarity_search(QUERY, k=64, filter=condition)
+            assert sorted(d.metadata["n"] for d in hits) == wanted, condition
+        reranked = Qwen3Retriever(ours, OverlapReranker(), k=10, top_n=3).invoke(QUERY, filter={"n": {"$lt": 50}})
+        assert (reranked[0].id, reranked[0].page_content) == (ids[3], TEXTS[3])
+        assert {"retrieval_score", "relevance_score"} <= reranked[0].metadata.keys()
+        before = len(embedder.calls)
+        with pytest.raises(CollectionError, match="laid out by another tool"):
+            ours.add_texts(["new"])
+        assert len(embedder.calls) == before
+        ours.delete([ids[3]])
+        assert ours.get_by_ids(ids[2:5]) == [expected[2], expected[4]]
+    assert theirs.client.query("LangChainCollection", output_fields=["count(*)"])[0]["count(*)"] == len(TEXTS) - 1
+
+
+def test_we_search_by_words_and_by_both_what_it_wrote(uri):
+    _theirs, ids = write(uri, DEFAULTS["hybrid"])
+    with MilvusStore(Qwen3Embeddings(WordEmbedder()), "LangChainCollection", uri=uri, metric="L2") as ours:
+        assert ours.similarity_search("yeast", mode="sparse") == [
+            Document(id=ids[0], page_content=TEXTS[0], metadata=ABOUT[0].metadata)
+        ]
+        for condition in (None, {"n": {"$gt": 2}}):
+            retriever = Qwen3Retriever(ours, OverlapReranker(), mode="hybrid", k=10)
+            assert retriever.invoke(QUERY, filter=condition)[0].page_content == TEXTS[3]
+        assert {
+            d.metadata["lang"] for d in ours.similarity_search("data", k=64, mode="hybrid", filter={"lang": "de"})
+        } == {"de"}
+
+
+def test_the_refusal_of_another_metric_names_the_way_out_and_it_can_be_used_through_it(dense, uri):
+    index = {**DENSE_INDEX, "metric_type": "L2"}
+    theirs = langchain_milvus.Milvus(
+        Qwen3Embeddings(WordEmbedder()),
+        collection_name="euclid",
+        connection_args={"uri": uri},
+        index_params=index,
+        search_params={"metric_type": "L2", "params": {}},
+    )
+    theirs.add_documents(DOCUMENTS, ids=IDS)
+    with (
+        MilvusStore(Qwen3Embeddings(WordEmbedder()), "euclid", uri=uri) as ours,
+        pytest.raises(CollectionError, match=r"compared by L2, asked was COSINE \(open it with metric='L2'\)"),
+    ):
         ours.similarity_search(QUERY)
-    assert Qwen3Retriever(dense, OverlapReranker()).invoke(QUERY)[0].page_content == TEXTS[3]
+    with MilvusStore(Qwen3Embeddings(WordEmbedder()), "dense", uri=uri) as ours:  # written with COSINE
+        assert ours.similarity_search(QUERY, k=1)[0].page_content == dense.similarity_search(QUERY, k=1)[0].page_content
+    for store in (dense, theirs):
+        assert Qwen3Retriever(store, OverlapReranker()).invoke(QUERY)[0].page_content == TEXTS[3]

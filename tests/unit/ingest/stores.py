@@ -37,6 +37,9 @@ class MemoryCollection:
         self.flushes = 0
         self.threads: set[str] = set()
 
+    def check_writable(self):
+        pass
+
     def verify(self, embedder, *, dimensions=None):
         pass
 
