@@ -61,14 +61,9 @@ def recall_at_3(vectors, questions, width: int) -> float:
     return measure(f"tiny, {width} dimensions", queries @ documents.T, questions).recall[3]
 
 
-@pytest.mark.parametrize(("width", "least"), [(32, 0.5), (64, 0.8), (128, 0.8)])
+@pytest.mark.parametrize(("width", "least"), [(32, 0.5), (64, 0.75), (128, 0.85)])
 def test_tiny_embedder_finds_the_answer_among_three(vectors, questions, width, least):
     assert recall_at_3(vectors, questions, width) >= least
-
-
-@pytest.mark.xfail(reason="the goal at full width is 0.85; the bundled weights reach 0.833, one question short")
-def test_the_goal_of_the_tiny_embedder(vectors, questions):
-    assert recall_at_3(vectors, questions, 128) >= 0.85
 
 
 def test_bm25_for_comparison(chunks, questions):

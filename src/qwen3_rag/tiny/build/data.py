@@ -23,7 +23,7 @@ OTHER_TASKS: tuple[str, ...] = (
 )
 QUERY_TOKENS = 96
 PAIRS = 20480
-SPANS = 81920
+SPANS = 163840
 _SPAN_SEED = 40960
 _STARTS: tuple[str, ...] = (
     "How do I", "How can I", "How to", "What is", "What happens with", "Why does", "Why is", "Can I", "Is it possible",
