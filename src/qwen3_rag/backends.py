@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,6 +72,12 @@ def load_reranker(model: Any, **options: Any) -> Reranker:
     return LocalReranker(model, **options)
 
 
+def written_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of a model that an adapter may keep, in the form in which JSON takes them: paths as text."""
+    kept = {name: value for name, value in options.items() if name not in SECRET_OPTIONS}
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in kept.items()}
+
+
 def _has(model: object, *methods: str) -> bool:
     """Whether an object speaks a Protocol. `isinstance` would read its properties, and one of them may load the model."""
     return all(callable(getattr(model, name, None)) for name in methods)
@@ -93,7 +101,7 @@ def _is_remote(model: object, example: str) -> bool:
     if not isinstance(model, str):
         return False
     scheme, colon, _ = model.partition(":")
-    if not colon or Path(model).exists():
+    if not colon or _exists(model):
         if not model.strip():
             raise ConfigurationError(f"model must name a model such as {example!r}, got {model!r}")
         return False
@@ -103,3 +111,10 @@ def _is_remote(model: object, example: str) -> bool:
             f"server: {', '.join(f'{name}:' for name in REMOTE)}"
         )
     return True
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # too long for a path, or below a folder that may not be read
+        return False

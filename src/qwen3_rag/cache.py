@@ -8,12 +8,13 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
 from qwen3_rag.errors import ConfigurationError, TruncationWarning
-from qwen3_rag.texts import check_texts
+from qwen3_rag.prompts import check_instruction
+from qwen3_rag.texts import check_dimensions, check_texts
 from qwen3_rag.types import Embedder, EmbeddingResult, FloatArray, Truncation
 
 Role = Literal["document", "query"]
@@ -88,6 +89,25 @@ class CachedEmbedder:
     def __repr__(self) -> str:
         return f"CachedEmbedder({type(self._inner).__name__}, {type(self._storage).__name__})"
 
+    def warm_up(self) -> Self:
+        """Lets the inner embedder load or connect now, if it has something to."""
+        self._ask("warm_up")
+        return self
+
+    def close(self) -> None:
+        """Closes the inner embedder, if it can be closed; the storage is the caller's."""
+        self._ask("close")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _ask(self, method: str) -> None:
+        if callable(found := getattr(self._inner, method, None)):
+            found()
+
     @property
     def model_id(self) -> str:
         """Identity of the inner embedder: a cache changes no vector."""
@@ -140,9 +160,10 @@ class CachedEmbedder:
 
     def _call(self, role: Role, texts: Sequence[str], instruction: str | None, dimensions: int | None) -> _Call:
         check_texts(texts)
+        check_dimensions(dimensions)
         width = self._inner.dimensions if dimensions is None else dimensions
-        if role == "query" and instruction is None:
-            instruction = self._inner.instruction
+        if role == "query":
+            instruction = self._inner.instruction if instruction is None else check_instruction(instruction)
         model_id = self._inner.model_id
         return _Call(
             role, width, {text: cache_key(model_id, width, role, instruction, text) for text in texts}, list(texts)

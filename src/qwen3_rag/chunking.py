@@ -193,7 +193,8 @@ def _merge_bare_headings(sections: Iterable[_Section], lines: Sequence[str]) -> 
 
 def _blank(lines: Iterable[str]) -> bool:
     # A comment, such as the marks of a generated table of contents, is no text either.
-    return not _COMMENT.sub("", "\n".join(lines)).strip()
+    before, end, after = "\n".join(lines).rpartition("-->")  # none begins after the last end, so none is looked for
+    return not (_COMMENT.sub("", before + end) + after).strip()
 
 
 def _passages(file: _File, sections: Iterable[_Section], metadata: Mapping[str, Any], max_chars: int) -> list[Passage]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import zip_longest
+from numbers import Real
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from qwen3_rag.errors import ConfigurationError, InputError
@@ -52,13 +52,27 @@ def content_id(text: str, metadata: Mapping[str, Any]) -> str:
         metadata: Its metadata; values that JSON does not know count by their `str`.
 
     Raises:
-        InputError: If keys of the metadata are no strings.
+        InputError: If the metadata are no mapping, their keys no strings, or they hold themselves.
     """
+    own = copied_metadata(metadata)
     try:
-        content = json.dumps([text, dict(metadata)], sort_keys=True, default=str)
+        content = json.dumps([text, own], sort_keys=True, default=str)
     except TypeError as error:
-        raise InputError(f"metadata keys must be strings, got {list(metadata)!r}") from error
+        raise InputError(f"metadata keys must be strings, got {list(own)!r}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"metadata with the keys {list(own)!r} can't be written as JSON: {error}") from error
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def copied_metadata(metadata: Any) -> dict[str, Any]:
+    """Returns a copy of a passage's metadata.
+
+    Raises:
+        InputError: If they are no mapping.
+    """
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"metadata must be a mapping, {{}} where there are none, got {metadata!r:.80}")
+    return dict(metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,7 @@ def check_selection(top_n: int | None, score_threshold: float | None) -> None:
     """
     if top_n is not None and (isinstance(top_n, bool) or not isinstance(top_n, int) or top_n < 1):
         raise ConfigurationError(f"top_n must be a positive integer or None for all, got {top_n!r}")
-    if score_threshold is not None and not (math.isfinite(score_threshold) and 0 <= score_threshold <= 1):
+    if score_threshold is not None and not (isinstance(score_threshold, Real) and 0 <= score_threshold <= 1):
         raise ConfigurationError(
             f"score_threshold is compared with P(yes), so it must be in [0, 1], got {score_threshold!r}"
         )
@@ -240,7 +254,7 @@ def select(
 def rerank_items(
     reranker: Reranker,
     query: str,
-    items: Sequence[T],
+    items: Iterable[T],
     text: Callable[[T], str],
     *,
     top_n: int | None = None,
@@ -262,16 +276,16 @@ def rerank_items(
         The kept items, best first. No candidates, no model call.
     """
     check_selection(top_n, score_threshold)
-    if not items:
+    if not (candidates := list(items)):
         return []
-    result = reranker.rerank(query, [text(item) for item in items], instruction=instruction)
-    return select(items, result, top_n=top_n, score_threshold=score_threshold)
+    result = reranker.rerank(query, [text(item) for item in candidates], instruction=instruction)
+    return select(candidates, result, top_n=top_n, score_threshold=score_threshold)
 
 
 async def arerank_items(
     reranker: Reranker,
     query: str,
-    items: Sequence[T],
+    items: Iterable[T],
     text: Callable[[T], str],
     *,
     top_n: int | None = None,
@@ -280,7 +294,7 @@ async def arerank_items(
 ) -> list[Ranked[T]]:
     """Async twin of `rerank_items`."""
     check_selection(top_n, score_threshold)
-    if not items:
+    if not (candidates := list(items)):
         return []
-    result = await reranker.arerank(query, [text(item) for item in items], instruction=instruction)
-    return select(items, result, top_n=top_n, score_threshold=score_threshold)
+    result = await reranker.arerank(query, [text(item) for item in candidates], instruction=instruction)
+    return select(candidates, result, top_n=top_n, score_threshold=score_threshold)

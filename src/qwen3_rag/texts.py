@@ -1,12 +1,12 @@
-"""What every embedder and reranker checks of its texts, and how it says that some were cut."""
+"""What every embedder and reranker checks of its input, and how it says that some texts were cut."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from qwen3_rag.errors import InputError, TruncationWarning
+from qwen3_rag.errors import ConfigurationError, InputError, TruncationWarning
 from qwen3_rag.types import Truncation
 
 _NAMED: Final = 5
@@ -22,10 +22,12 @@ def check_texts(texts: Sequence[str], what: str = "texts", *, empty: bool = True
         empty: Whether empty texts are fine.
 
     Raises:
-        InputError: If it is one string, an item is none, holds half of a surrogate pair, or is empty and must not be.
+        InputError: If it is one string or can be read only once, or an item is no string, holds half of a surrogate pair,
+            or is empty and must not be.
     """
     if isinstance(texts, (str, bytes)):
         raise InputError(f"{what} must be a list of strings, got one {type(texts).__name__}: put it into a list")
+    _check_length(texts, f"{what} must be a list of strings")
     for index, text in enumerate(texts):
         where = f"{what}[{index}]"
         if not isinstance(text, str):
@@ -33,6 +35,37 @@ def check_texts(texts: Sequence[str], what: str = "texts", *, empty: bool = True
         if not empty and not text:
             raise InputError(f"{where} is empty, which this server does not take: leave it out")
         check_unicode(text, where)
+
+
+def check_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Checks the input of `score_pairs`.
+
+    Raises:
+        InputError: If it can be read only once, or an item is no pair of strings.
+    """
+    _check_length(pairs, "pairs must be a list of pairs")
+    for index, pair in enumerate(pairs):
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:  # noqa: PLR2004 - a pair
+            raise InputError(f"pairs[{index}] must be (query, document), got {pair!r:.80}")
+        check_texts(pair, f"pairs[{index}]")
+
+
+def _check_length(items: object, what: str) -> None:
+    # Checking a generator uses it up: nothing would be left to compute, and nobody would notice.
+    if not isinstance(items, Collection):
+        raise InputError(f"{what}, got {type(items).__name__}, which has no length: make a list of it")
+
+
+def check_dimensions(dimensions: int | None) -> None:
+    """Checks the length of vectors that a call or an adapter asks for, whatever the model.
+
+    Raises:
+        ConfigurationError: If it is neither a positive integer nor `None`.
+    """
+    if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < 1):
+        raise ConfigurationError(
+            f"dimensions must be a positive integer or None for the model's own, got {dimensions!r}"
+        )
 
 
 def check_unicode(text: str, what: str) -> None:
@@ -48,6 +81,11 @@ def check_unicode(text: str, what: str) -> None:
             f"{what} holds half of a surrogate pair at {error.start}: it is no Unicode; replace it, for example with "
             "text.encode(errors='replace').decode()"
         ) from error
+
+
+def whole(text: str) -> str:
+    """Returns what a model wrote, with a question mark for each half of a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 def warn_truncated(

@@ -118,10 +118,19 @@ def token_counter(tokenizer: Any = None) -> TokenCounter:
 
 
 def cut(text: str, most: int, count: TokenCounter) -> str:
-    """Returns the longest beginning of a text that has at most so many tokens, found by bisection."""
-    if count(text) <= most:
-        return text
-    return text[: max(0, bisect.bisect_right(range(len(text)), most, key=lambda length: count(text[:length])) - 1)]
+    """Returns the longest beginning of a text that has at most so many tokens, found by bisection.
+
+    What is counted on the way grows with the beginning, not with the text.
+    """
+    fits, reach = 0, max(1, most)
+    while reach < len(text) and count(text[:reach]) <= most:
+        fits, reach = reach, 2 * reach
+    if reach >= len(text):
+        if count(text) <= most:
+            return text
+        reach = len(text)
+    longest = bisect.bisect_right(range(reach), most, lo=fits, key=lambda length: count(text[:length])) - 1
+    return text[: max(0, longest)]
 
 
 def windows(text: str, most: int, count: TokenCounter) -> list[str]:

@@ -196,7 +196,7 @@ def test_an_impossible_width_is_refused(embedding, width):
         embedding[1].embed_documents(["a"], dimensions=width)
 
 
-@pytest.mark.parametrize("texts", ["one text", b"bytes", ["a", 1], ["a", None]])
+@pytest.mark.parametrize("texts", ["one text", b"bytes", ["a", 1], ["a", None], None, map(str, "ab")])
 def test_what_is_no_list_of_texts_is_refused(embedding, texts):
     with pytest.raises(InputError):
         embedding[1].embed_documents(texts)
@@ -308,15 +308,21 @@ def test_an_empty_document_has_a_score(reranking):
     np.testing.assert_allclose(ours, tiny_reranker().rerank(QUERIES[0], ["", TEXTS[0]]).scores, atol=1e-5)
 
 
-@pytest.mark.parametrize("documents", ["one", ["a", 2]])
+@pytest.mark.parametrize("documents", ["one", ["a", 2], None, map(str, "ab")])
 def test_what_is_no_list_of_documents_is_refused(reranking, documents):
     with pytest.raises(InputError):
         reranking[1].rerank("q", documents)
 
 
-@pytest.mark.parametrize("pairs", [["qd"], [("q",)], [("q", "d", "e")], [("q", 1)]])
+@pytest.mark.parametrize("pairs", [["qd"], [("q",)], [("q", "d", "e")], [("q", 1)], [{"q": 1, "d": 2}], [None]])
 def test_what_is_no_pair_is_refused(reranking, pairs):
     with pytest.raises(InputError, match=r"pairs\[0\]"):
+        reranking[1].score_pairs(pairs)
+
+
+@pytest.mark.parametrize("pairs", [None, zip(["q"], ["d"], strict=True)])
+def test_what_is_no_list_of_pairs_is_refused(reranking, pairs):
+    with pytest.raises(InputError, match="list of pairs"):
         reranking[1].score_pairs(pairs)
 
 

@@ -37,7 +37,7 @@ def test_options_of_a_ready_made_object_are_refused(load: Any, made: Any) -> Non
 
 
 @pytest.mark.parametrize("load", [load_embedder, load_reranker])
-@pytest.mark.parametrize("name", ["acme:text-embedding-v4", "c:model", "", "  "])
+@pytest.mark.parametrize("name", ["acme:text-embedding-v4", "acme:" + "a" * 300, "c:model", "", "  "])
 def test_unknown_names_are_refused(load: Any, name: str) -> None:
     with pytest.raises(ConfigurationError, match="Qwen/Qwen3-"):
         load(name)

@@ -191,10 +191,52 @@ def test_a_failure_stores_nothing(cached, inner, storage, monkeypatch):
     assert storage.data == {}
 
 
-@pytest.mark.parametrize("texts", ["abc", b"abc", ["a", 3], ["a", None]])
+@pytest.mark.parametrize("texts", ["abc", b"abc", ["a", 3], ["a", None], None, (text for text in ["a"])])
 def test_what_is_no_list_of_strings_is_refused(cached, texts):
     with pytest.raises(InputError, match=r"string|text 1"):
         cached.embed_documents(texts)
+
+
+class Closable(WordEmbedder):
+    """Counts what it is asked to do beside embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def warm_up(self):
+        self.asked.append("warm_up")
+        return self
+
+    def close(self):
+        self.asked.append("close")
+
+
+def test_warming_up_and_closing_reach_the_embedder(storage):
+    inner = Closable()
+    with CachedEmbedder(inner, storage).warm_up() as cached:
+        cached.embed_documents(["a"])
+    assert inner.asked == ["warm_up", "close"]
+
+
+def test_an_embedder_with_nothing_to_close_is_fine(cached):
+    assert cached.warm_up() is cached
+    cached.close()
+
+
+@pytest.mark.parametrize("width", [-1, 0, 1.5, "64", True])
+def test_a_width_that_can_not_be_one_is_refused_with_and_without_texts(cached, width):
+    for texts in (["a"], []):
+        with pytest.raises(ConfigurationError, match="dimensions"):
+            cached.embed_documents(texts, dimensions=width)
+        with pytest.raises(ConfigurationError, match="dimensions"):
+            cached.embed_queries(texts, dimensions=width)
+
+
+@pytest.mark.parametrize("instruction", ["", 5, object()])
+def test_an_instruction_that_can_not_be_one_is_refused(cached, instruction):
+    with pytest.raises(ConfigurationError, match="instruction"):
+        cached.embed_queries(["a"], instruction=instruction)
 
 
 @pytest.mark.parametrize("storage", [{}, None, object()])

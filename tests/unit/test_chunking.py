@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 import time
 
 import pytest
@@ -194,6 +197,19 @@ def test_a_large_file_takes_linear_time():
     assert visible("".join(p.text for p in split_text(text, "a.txt"))) == visible(text)
     assert visible("".join(p.text for p in split_markdown(text, "a.md"))) == visible(text)
     assert time.perf_counter() - start < 5
+
+
+def test_comments_that_are_never_closed_take_linear_time():
+    text = "# A\n\n" + "x <!-- " * 40_000 + "\n\n## B\n\ntext\n"
+    start = time.perf_counter()
+    assert visible("".join(texts(text))) == visible(text)
+    assert time.perf_counter() - start < 10
+
+
+def test_passages_can_be_copied_and_pickled():
+    passages = split_markdown("# A\n\ntext", "a.md")
+    assert copy.deepcopy(passages) == pickle.loads(pickle.dumps(passages)) == passages
+    assert dataclasses.asdict(passages[0])["node"] == {}
 
 
 def visible(text: str) -> str:

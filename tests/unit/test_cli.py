@@ -16,6 +16,7 @@ import pytest
 import qwen3_rag
 from qwen3_rag.cli import main, steps, view
 from qwen3_rag.errors import ModelError, TruncationWarning
+from qwen3_rag.types import Passage
 from tests.fakes import OverlapReranker, WordEmbedder
 
 
@@ -216,6 +217,8 @@ def test_uri_and_token_come_from_the_environment(docs, capsys, monkeypatch, tmp_
         (["search", "apple", "--score-threshold", "2"], ["score_threshold", "2"]),
         (["search", "apple", "--collection", "a b"], ["'a b'"]),
         (["ingest", "missing"], ["'missing'", "does not exist"]),
+        (["ingest", ""], ["''", "'.'"]),
+        (["ingest", ".", " "], ["' '", "'.'"]),
         (["ingest", ".", "--uri", "missing/x.db"], ["missing"]),
     ],
 )
@@ -297,6 +300,31 @@ def test_an_empty_collection_says_so(filled, capsys):
         collection.delete(ids=[p.id for p in collection.find({"source": "a.md"})])
     assert main(["search", "apple"]) == 0
     assert "the collection is empty" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("headings", ["Fruit", 3, {"a": "b"}, None])
+def test_headings_of_others_need_not_be_a_list(filled, capsys, headings):
+    with steps.Place("./milvus.db", "qwen3_rag").open() as collection:
+        passage = Passage("theirs", "An apple of theirs.", {"source": "theirs.md", "headings": headings})
+        collection.upsert([passage], WordEmbedder().embed_documents([passage.text]).vectors)
+    assert main(["search", "apple of theirs", "--top-n", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "An apple of theirs." in out.splitlines()[2]
+    assert "\n1. theirs.md  P(yes) " in out
+
+
+def test_what_a_passage_says_can_not_drive_the_terminal(filled, capsys):
+    with steps.Place("./milvus.db", "qwen3_rag").open() as collection:
+        about = {"source": "a\x1b[2J\nb.md", "headings": ["\x07bell"]}
+        collection.upsert(
+            [Passage("evil", "apple\r\n\x1b[31m evil", about)], WordEmbedder().embed_documents(["apple evil"]).vectors
+        )
+    assert main(["search", "apple evil"]) == 0
+    assert main(["search", "apple", "--collection", "\x1b[2J"]) == 1
+    out, err = capsys.readouterr()
+    assert "\n1. a\ufffd[2J b.md › \ufffdbell  P(yes) " in out
+    assert "apple \ufffd[31m evil" in out
+    assert not {"\x1b", "\x07"} & {*out, *err}
 
 
 def test_long_passages_are_shown_in_part(docs, capsys):

@@ -196,6 +196,15 @@ def test_the_prompt_comes_from_standard_input(server, capsys, monkeypatch, argv)
     assert server.last.body["messages"][-1]["content"] == "What is Milvus?\nIn one line.\n"
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # which it is, Python decides by the locale
+@pytest.mark.parametrize("command", ["chat", "compare", "ask"])
+def test_a_prompt_that_is_no_utf8_is_an_error(server, capsys, monkeypatch, command, errors):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Un caf\xe9?"), encoding="utf-8", errors=errors))
+    assert "prompt" in failure(capsys, 1, command)
+    assert "system prompt" in failure(capsys, 1, command, PUZZLE, "--system", "caf\udce9")
+    assert server.requests == []
+
+
 def test_without_a_prompt_a_terminal_is_not_waited_for(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal("not read"))
     assert failure(capsys, 2, "chat").startswith("usage error: Invalid value for PROMPT: give one")

@@ -53,6 +53,8 @@ def test_a_line_ends_where_json_says_so(write):
     ("line", "reason"),
     [
         ("{", "no JSON"),
+        pytest.param("[" * 100_000, "no JSON", id="deep"),
+        (r'{"question": "q \ud83d", "answer": "x"}', "question holds half of a surrogate pair at 2"),
         ("[1]", r"expected a JSON object, got \[1\]"),
         ({"answer": "x"}, "question is None"),
         ({"question": " ", "answer": "x"}, "question is ' '"),

@@ -104,6 +104,19 @@ def test_a_cut_is_the_longest_beginning_that_fits(text: str, most: int):
     assert len(short) == min(len(text), most)
 
 
+def test_windows_of_a_long_text_take_linear_work():
+    read = 0
+
+    def count(text: str) -> int:
+        nonlocal read
+        read += len(text)
+        return len(text)
+
+    text = "x" * 100_000
+    assert len(windows(text, 100, count)) > 1000
+    assert read < 100 * len(text)
+
+
 @given(text=st.text(max_size=120), most=st.integers(1, 30))
 def test_windows_cover_the_text_and_overlap(text: str, most: int):
     pieces = windows(text, most, len)

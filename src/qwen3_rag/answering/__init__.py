@@ -1,6 +1,6 @@
 """Answers with citations over retrieved passages, without a framework and without a server: prompts, packing, checking."""
 
-from qwen3_rag.answering.answer import Answer, Citation, Piece, ReasoningPiece, SourcePassage, TextPiece
+from qwen3_rag.answering.answer import Answer, Citation, Piece, ReasoningPiece, SourcePassage, TextPiece, known_score
 from qwen3_rag.answering.citations import CitationReader, Mark
 from qwen3_rag.answering.context import Packed, inert, inert_line, pack
 from qwen3_rag.answering.options import AnswerOptions, RagOptions
@@ -25,6 +25,7 @@ __all__ = [
     "Told",
     "inert",
     "inert_line",
+    "known_score",
     "language_of",
     "last_answer",
     "pack",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeAlias
 
 from qwen3_rag.thinking import Decision, Usage
 
 HEADINGS_SEPARATOR = " › "
 _LABELS = ("source", "file_name", "file_path", "url", "title")
+
+
+def known_score(value: Any) -> float | None:
+    """Returns a score that metadata tell; `None` if a user's own metadata mean something else by that key."""
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 _OPEN, _CLOSE = "[\\[【［]", "[\\]】］]"
+_INSIDE = r"[\d \t,，、;；\-–—~]"
 _NUMBER = r"\d{1,3}(?:[ \t]*[-–—~][ \t]*\d{1,3})?"
 _LIST = rf"{_NUMBER}(?:[ \t]*[,，、;；][ \t]*{_NUMBER})*"
 
 # `partial` is whatever may still become a citation, so that how a text is cut into chunks never changes what is found.
 _PROSE: Final = re.compile(
     rf"(?P<marker>(?P<space>[ \t]*){_OPEN}[ \t]*(?P<list>{_LIST})[ \t]*{_CLOSE})"
-    rf"|(?P<partial>[ \t]*(?:{_OPEN}[\d \t,，、;；\-–—~]*)?\Z)"
+    rf"|(?P<partial>[ \t]*(?:{_OPEN}{_INSIDE}*)?\Z)"
     r"|(?P<ticks>`+)|(?P<line>\n)|[^`\n\[【［ \t]+|[ \t]+|.",
 )
 _CODE: Final = re.compile(r"(?P<ticks>`+)|(?P<line>\n)|[^`\n]+")
+# What keeps back what is held back: after ticks, an open bracket, blanks.
+_MORE_TICKS: Final = re.compile("`*")
+_MORE_INSIDE: Final = re.compile(f"{_INSIDE}*")
+_MORE_BLANKS: Final = re.compile(r"[ \t]*")
 _RANGE: Final = re.compile(r"(\d+)(?:[ \t]*[-–—~][ \t]*(\d+))?")
 
 _FENCE: Final = 3  # so many backticks begin a block that goes over lines
@@ -57,11 +62,16 @@ class CitationReader:
         self.invalid: list[int] = []
         self._known = known
         self._held = ""
+        self._more = _MORE_BLANKS
         self._length = 0  # of the text given out
         self._ticks = 0  # how many backticks opened the code that the text is in; 0 outside
 
     def feed(self, text: str) -> str:
         """Takes a piece of the answer, and returns what can be given out."""
+        # Where a model goes round in circles, reading all that is held back again for each piece would take minutes.
+        if self._held and self._more.fullmatch(text):
+            self._held += text
+            return ""
         return self._given_out(self._read(text, last=False))
 
     def close(self) -> str:
@@ -85,6 +95,7 @@ class CitationReader:
             kind = match.lastgroup
             if not last and (kind == "partial" or (kind == "ticks" and position == len(text))):
                 self._held = match.group()
+                self._more = _MORE_TICKS if kind == "ticks" else _MORE_INSIDE if self._held.strip() else _MORE_BLANKS
             elif match.groupdict().get("list"):
                 yield from self._cite(match["space"], match["list"])
             else:

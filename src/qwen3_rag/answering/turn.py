@@ -14,6 +14,7 @@ from qwen3_rag.answering.context import Packed, pack
 from qwen3_rag.answering.options import AnswerOptions
 from qwen3_rag.answering.prompts import Message, answer_messages, condense_messages, nothing_found
 from qwen3_rag.errors import ConfigurationError, InputError
+from qwen3_rag.texts import whole
 from qwen3_rag.thinking import Decision, Evidence, Thinking, ThinkingBudget, ThinkingPolicy, Usage, thinks
 
 _CUT: Final = frozenset({"length", "max_tokens"})  # what models call the end by their limit
@@ -95,7 +96,7 @@ class AnswerTurn:
         """Takes the rewritten question."""
         self._told.append(told)
         if text.strip():
-            self.query = text.strip()
+            self.query = whole(text.strip())
         else:
             self._notes.append("the model rewrote the question to nothing, so it was used as it is")
 

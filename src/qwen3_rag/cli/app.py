@@ -28,6 +28,7 @@ from qwen3_rag.cli.options import (
     AsJson,
     Candidates,
     Instruction,
+    Metric,
     Model,
     Reranker,
     Threshold,
@@ -36,7 +37,7 @@ from qwen3_rag.cli.options import (
     Uri,
 )
 from qwen3_rag.demo import CORPUS, QUESTIONS
-from qwen3_rag.errors import Qwen3RagError, TruncationWarning
+from qwen3_rag.errors import InputError, Qwen3RagError, TruncationWarning
 from qwen3_rag.ingest import IngestReport, ingest
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL
 from qwen3_rag.types import Embedder
@@ -140,6 +141,8 @@ def ingest_command(
     model: Model = DEFAULT_EMBEDDING_MODEL,
 ) -> int:
     """Read files, embed what is new and store it. The same folder twice changes nothing."""
+    if blank := [path for path in paths if not path.strip()]:  # such as that of a variable that is not set
+        raise InputError(f"path {blank[0]!r} is empty: give a file or a folder; the present one is '.'")
     choice = steps.embedder(model)
     report = _ingest(paths, steps.Place(uri, collection, token), choice, include=include, prune=prune, label=label)
     return 0 if report.complete else _FAILED
@@ -156,13 +159,14 @@ def search(
     uri: Uri = "./milvus.db",
     collection: Collection = COLLECTION,
     token: Token = None,
+    metric: Metric = "COSINE",
     model: Model = DEFAULT_EMBEDDING_MODEL,
     reranker: Reranker = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a question: dense search, then reranking, side by side."""
     request = steps.Search(question, k, top_n, score_threshold, instruction)
-    with steps.Place(uri, collection, token).open() as opened:
+    with steps.Place(uri, collection, token, metric).open() as opened:
         found = steps.find(request, opened, steps.embedder(model), steps.reranker(reranker, model))
     if as_json:
         view.show_json(view.as_dict(found))

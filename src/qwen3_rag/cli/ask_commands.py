@@ -24,6 +24,7 @@ from qwen3_rag.cli.options import (
     Candidates,
     Collections,
     Instruction,
+    Metric,
     Mode,
     Model,
     Reranker,
@@ -78,6 +79,7 @@ def ask_command(
     uri: Uri = "./milvus.db",
     collection: Collections = None,
     token: Token = None,
+    metric: Metric = "COSINE",
     model: Model = DEFAULT_EMBEDDING_MODEL,
     reranker: Reranker = None,
     llm: Annotated[str | None, typer.Option(help="The chat model.  [default: qwen-plus]", show_default=False)] = None,
@@ -110,6 +112,7 @@ def ask_command(
         score_threshold=score_threshold,
         instruction=instruction,
         mode=mode,
+        metric=metric,
     )
     if compare_rag:
         _compare(call, retrieval, as_json=as_json)

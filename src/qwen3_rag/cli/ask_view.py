@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def show_searches(piece: SearchPiece) -> None:
     """Writes to standard error what a round of a deep search looks for."""
     for question in piece.sub_questions:
-        view.line(f"search {piece.round}", chat_view.shown(question))
+        view.line(f"search {piece.round}", view.shown(question))
 
 
 def show_sources(grounded: Grounded) -> None:
@@ -109,7 +109,7 @@ def _source_dict(passage: SourcePassage) -> dict[str, Any]:
 
 
 def _source(passage: SourcePassage) -> str:
-    return chat_view.shown(" ".join((passage.source or passage.id or "").split()))
+    return view.shown(" ".join((passage.source or passage.id or "").split()))
 
 
 def _scores(passage: SourcePassage) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from qwen3_rag.errors import ConfigurationError, InputError
+from qwen3_rag.texts import check_unicode
 from qwen3_rag.thinking import Effort, Price, Thinking, ThinkingPolicy, Usage
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Question:
         system: The system prompt, if any.
 
     Raises:
-        InputError: If there is no question.
+        InputError: If there is no question, or it or the system prompt is no Unicode.
     """
 
     text: str
@@ -76,6 +77,8 @@ class Question:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise InputError("the prompt is empty: give some words, as an argument or on standard input")
+        check_unicode(self.text, "the prompt")
+        check_unicode(self.system or "", "the system prompt")
 
     def messages(self) -> list[tuple[str, str]]:
         """Returns the conversation in LangChain's plainest form."""

@@ -9,7 +9,7 @@ import typer
 
 from qwen3_rag.cli import chat, chat_view, view
 from qwen3_rag.cli.options import AsJson
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.thinking import Price
 
 Prompt = Annotated[
@@ -108,12 +108,16 @@ def read_prompt(prompt: str | None) -> str:
 
     Raises:
         BadParameter: If nothing was given and nothing is.
+        InputError: If what is piped in is no text.
     """
     if prompt not in (None, "-"):
         return prompt
     if prompt is None and sys.stdin.isatty():
         raise typer.BadParameter("give one, or '-' to write it here and end it with Ctrl-D", param_hint="PROMPT")
-    return sys.stdin.read()
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"the prompt on standard input is no {error.encoding}: {error}") from error
 
 
 def _price(price_in: float | None, price_out: float | None) -> Price | None:

@@ -19,10 +19,6 @@ from qwen3_rag.cli.chat import Comparison, Listener, Reply
 _UNKNOWN: Final = "not said"
 _DIM: Final = "\x1b[2m", "\x1b[22m"
 _EXCERPT: Final = 500  # characters of reasoning that a comparison shows
-# What a model writes may be anything; on a terminal it must not move the cursor or ring the bell.
-_CONTROLS: Final = {
-    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-}
 
 
 class Live:
@@ -71,7 +67,7 @@ class _Stream:
 
     def write(self, text: str) -> None:
         self._last = text[-1]
-        shown = text.translate(_CONTROLS) if self._is_terminal else text
+        shown = text.translate(view.CONTROLS) if self._is_terminal else text
         self._stream.write(shown.join(_DIM) if self._dim else shown)
         self._stream.flush()
 
@@ -183,7 +179,7 @@ def show_side_by_side(replies: Mapping[str, Reply], rows: Mapping[str, Sequence[
     table.add_section()
     if any(reply.reasoning for reply in replies.values()):
         table.add_row("reasoning", *(Text(_beginning(reply.reasoning), style="dim") for reply in replies.values()))
-    table.add_row("answer", *(Text(shown(reply.answer)) for reply in replies.values()))
+    table.add_row("answer", *(Text(view.shown(reply.answer)) for reply in replies.values()))
     view.console().print(table)
     for name, reply in replies.items():
         if reply.ended_early:
@@ -222,11 +218,6 @@ def _seconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds:.2f} s"
 
 
-def shown(text: str) -> str:
-    """Returns a text as it may stand on a terminal: without what would move the cursor."""
-    return text.strip().translate(_CONTROLS)
-
-
 def _beginning(text: str) -> str:
-    safe = shown(text)
+    safe = view.shown(text)
     return safe if len(safe) <= _EXCERPT else f"{safe[:_EXCERPT].rstrip()} …"

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from qwen3_rag.cli import steps, view
-from qwen3_rag.cli.options import COLLECTION, AsJson, Reranker, Token
+from qwen3_rag.cli.options import COLLECTION, AsJson, Metric, Reranker, Token
 from qwen3_rag.demo import CORPUS, EVALUATION
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.evaluation import Evaluation, evaluate_collection, read_questions
@@ -56,6 +56,7 @@ def evaluate_command(
         ),
     ] = None,
     token: Token = None,
+    metric: Metric = "COSINE",
     model: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +82,8 @@ def evaluate_command(
         check_plot(plot)
     name = model or (DEFAULT_EMBEDDING_MODEL if questions else steps.TINY)
     embedder, second = steps.embedder(name), steps.reranker(reranker, name)
-    with _opened(uri, collection, token, demo=None if questions else embedder) as opened, _progress_bar() as progress:
+    demo = None if questions else embedder
+    with _opened(uri, collection, token, metric, demo=demo) as opened, _progress_bar() as progress:
         found = evaluate_collection(asked, opened, embedder, second, k=k, progress=progress)
         place = f"{opened.uri} [{opened.name}]" if questions else f"the demo corpus, models {name!r}"
     if as_json:
@@ -94,13 +96,13 @@ def evaluate_command(
 
 @contextmanager
 def _opened(
-    uri: str | None, collection: str | None, token: str | None, *, demo: Embedder | None
+    uri: str | None, collection: str | None, token: str | None, metric: str, *, demo: Embedder | None
 ) -> Iterator[MilvusCollection]:
     """Opens the collection; for the demo, it is filled before by that model."""
     if demo is None:
         # The demo is not for whatever server the environment names, so the option does not read it.
         where = uri or os.environ.get("MILVUS_URI") or "./milvus.db"
-        with steps.Place(where, collection or COLLECTION, token).open() as opened:
+        with steps.Place(where, collection or COLLECTION, token, metric).open() as opened:
             steps.check_exists(opened)
             yield opened
         return

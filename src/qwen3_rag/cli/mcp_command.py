@@ -19,6 +19,7 @@ from qwen3_rag.cli.options import (
     Candidates,
     Collections,
     Instruction,
+    Metric,
     Mode,
     Model,
     Reranker,
@@ -44,6 +45,7 @@ def mcp_command(
     uri: Uri = "./milvus.db",
     collection: Collections = None,
     token: Token = None,
+    metric: Metric = "COSINE",
     model: Model = DEFAULT_EMBEDDING_MODEL,
     reranker: Reranker = None,
     mode: Mode = "dense",
@@ -80,6 +82,7 @@ def mcp_command(
         score_threshold=score_threshold,
         instruction=instruction,
         mode=mode,
+        metric=metric,
     )
     from qwen3_rag.serving import create_mcp_server, serve_http, serve_stdio
 

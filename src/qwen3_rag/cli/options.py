@@ -13,6 +13,7 @@ COLLECTION = "qwen3_rag"
 
 Uri = Annotated[str, typer.Option(envvar="MILVUS_URI", help="A file of Milvus Lite, or a server's address.")]
 Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="A server's credentials.", show_default=False)]
+Metric = Annotated[str, typer.Option(help="How the collections compare vectors: COSINE, IP, or L2 of other tools.")]
 Collections = Annotated[
     list[str] | None,
     typer.Option(

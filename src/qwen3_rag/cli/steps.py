@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from qwen3_rag.backends import load_embedder, load_reranker
 from qwen3_rag.errors import CollectionError, InputError
@@ -17,6 +17,7 @@ from qwen3_rag.types import Embedder, Hit, Reranker
 
 if TYPE_CHECKING:
     from qwen3_rag.langchain import Qwen3Retriever
+    from qwen3_rag.milvus.collection import Metric
 
 TINY = "tiny"
 """The bundled models."""
@@ -30,16 +31,19 @@ class Place:
         uri: A file of Milvus Lite, or a server's address.
         collection: Its name.
         token: Credentials of a server.
+        metric: How it compares vectors.
     """
 
     uri: str
     collection: str
     token: str | None = None
+    metric: str = "COSINE"
 
     @contextmanager
     def open(self) -> Iterator[MilvusCollection]:
         """Opens the collection and closes it again."""
-        with MilvusCollection(self.uri, self.collection, token=self.token) as collection:
+        metric = cast("Metric", self.metric)  # which the collection checks
+        with MilvusCollection(self.uri, self.collection, token=self.token, metric=metric) as collection:
             yield collection
 
 
@@ -92,6 +96,7 @@ class Retrieval:
         score_threshold: Lowest P(yes) to keep, if any.
         instruction: What both models are told to look for, instead of their own.
         mode: `dense`, `sparse` or `hybrid`.
+        metric: How the collections compare vectors.
     """
 
     uri: str
@@ -104,6 +109,7 @@ class Retrieval:
     score_threshold: float | None = None
     instruction: str | None = None
     mode: str = "dense"
+    metric: str = "COSINE"
 
     @contextmanager
     def open(self, *, warm: bool = False) -> Iterator[Qwen3Retriever]:
@@ -121,7 +127,8 @@ class Retrieval:
 
         first, second = embedder(self.model), reranker(self.reranker, self.model)
         with ExitStack() as stack:
-            stores = {name: MilvusStore(first, name, uri=self.uri, token=self.token) for name in self.collections}
+            where: Any = {"uri": self.uri, "token": self.token, "metric": self.metric}
+            stores = {name: MilvusStore(first, name, **where) for name in self.collections}
             retriever = Qwen3Retriever(
                 stores,
                 second,

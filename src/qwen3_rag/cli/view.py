@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -29,6 +29,12 @@ from qwen3_rag.types import Passage
 
 _PLAIN_WIDTH = 110  # columns, where the output is no terminal
 _EXCERPT = 320  # characters
+
+CONTROLS: Final = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
+"""For `str.translate`: what a model, a server or a passage writes may be anything, and on a terminal it must not move the
+cursor or ring the bell."""
 
 
 def prepare_streams() -> None:
@@ -53,7 +59,12 @@ def console(*, stderr: bool = False) -> Console:
 
 def line(kind: str, message: object) -> None:
     """Writes one line to standard error, however many the message has."""
-    sys.stderr.write(f"{kind}: {' '.join(str(message).split())}\n")
+    sys.stderr.write(f"{kind}: {_in_one_line(str(message))}\n")
+
+
+def shown(text: str) -> str:
+    """Returns a text as it may stand on a terminal: without what would move the cursor."""
+    return text.strip().translate(CONTROLS)
 
 
 class LineHandler(logging.Handler):
@@ -190,15 +201,21 @@ def _table(found: Found) -> Table:
 
 
 def _label(passage: Passage) -> str:
-    headings = passage.metadata.get(HEADINGS) or ()
-    return str(headings[-1]) if headings else " ".join(passage.text.split())
+    headings = _headings(passage)
+    return _in_one_line(headings[-1] if headings else passage.text)
 
 
 def _citation(passage: Passage) -> str:
     about = passage.metadata
     source = str(about.get(SOURCE, passage.id))
     lines = f":{about[START_LINE]}-{about[END_LINE]}" if {START_LINE, END_LINE} <= about.keys() else ""
-    return " › ".join([source + lines, *map(str, about.get(HEADINGS) or ())])
+    return _in_one_line(" › ".join([source + lines, *_headings(passage)]))
+
+
+def _headings(passage: Passage) -> list[str]:
+    """The headings that a passage stands under; who else wrote it may mean something else by the key."""
+    given = passage.metadata.get(HEADINGS)
+    return [str(heading) for heading in given] if isinstance(given, list | tuple) else []
 
 
 def _excerpt(text: str) -> str:
@@ -206,5 +223,9 @@ def _excerpt(text: str) -> str:
     body = text.lstrip()
     while body.startswith("#") and "\n" in body:
         body = body.partition("\n")[2].lstrip()
-    flat = " ".join(body.split())
+    flat = _in_one_line(body)
     return flat if len(flat) <= _EXCERPT else f"{flat[:_EXCERPT].rstrip()} …"
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split()).translate(CONTROLS)

@@ -7,16 +7,19 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+
+from qwen3_rag.texts import whole
 
 Object = TypeVar("Object", bound=BaseModel)
 
 MAX_CHARACTERS = 20_000
 """Longest answer of a planner that is read; one that is longer has lost its way."""
 
-# A model that is asked for a list and has one thing to say often gives that alone, or null where it has none.
+# A model that is asked for a list and has one thing to say often gives that alone, or null where it has none. JSON may
+# have half of a surrogate pair, such as that of a broken emoji, which nobody can search for.
 Texts: TypeAlias = Annotated[
-    list[str],
+    list[Annotated[str, AfterValidator(whole)]],
     BeforeValidator(lambda given: [] if given is None else [given] if isinstance(given, str) else given),
 ]
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 from qwen3_rag.chunking import HEADINGS, SOURCE
 from qwen3_rag.errors import InputError
 from qwen3_rag.milvus import MilvusCollection
+from qwen3_rag.texts import check_unicode
 
 _SHOWN: Final = 5  # problems that one message names
 _ANSWERS: Final = ("passages", "sections", "answer")
@@ -108,7 +109,7 @@ def parse_question(line: str, *, default_id: str) -> Question:
     """
     try:
         about = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"no JSON: {error}") from error
     if not isinstance(about, dict):
         raise InputError(f"expected a JSON object, got {about!r}")
@@ -117,6 +118,7 @@ def parse_question(line: str, *, default_id: str) -> Question:
     text = about.get("question")
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"question is {text!r}, expected a text")
+    check_unicode(text, "question")
     id_ = about.get("id", default_id)
     if not isinstance(id_, str) or not id_:
         raise InputError(f"id is {id_!r}, expected a name")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.inference.local import TOO_LONG, LocalModel, check_max_length, unique
+from qwen3_rag.inference.local import TOO_LONG, LocalModel, check_max_length, is_integer, unique
 from qwen3_rag.inference.options import ModelOptions
 from qwen3_rag.inference.packing import TokenIds, Tree
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, EMBEDDING_MODELS, MAX_TOKENS, MIN_DIMENSIONS
@@ -37,7 +37,7 @@ class LocalEmbedder(LocalModel):
 
     Args:
         model: A hub name, a folder, `"tiny"`, or a loaded `SentenceTransformer` of the Qwen3 architecture, whose weights are
-            shared and not changed.
+            shared and not changed, and stay on its device and in its dtype.
         revision: Branch, tag or commit on the hub.
         cache_folder: Where the hub's files are kept.
         local_files_only: Never ask the hub.
@@ -74,10 +74,17 @@ class LocalEmbedder(LocalModel):
     ) -> None:
         loaded = None
         if not isinstance(model, (str, os.PathLike)):
-            from qwen3_rag.inference.given import given_model, given_prompt
+            from qwen3_rag.inference.given import check_no_place, given_model, given_prompt
 
-            loaded, prompt = given_model(model), given_prompt(model)
-            instruction = instruction or prompt
+            loaded = given_model(model)
+            check_no_place(
+                revision=revision,
+                cache_folder=cache_folder,
+                local_files_only=local_files_only or None,
+                device=None if device == "auto" else device,
+                dtype=None if dtype == "auto" else dtype,
+            )
+            instruction = given_prompt(model) if instruction is None else instruction
             model = loaded.name
         options = ModelOptions.create(
             model,
@@ -135,6 +142,7 @@ class LocalEmbedder(LocalModel):
         Raises:
             InputError: If `texts` is not a list of strings.
             ConfigurationError: If the model can't be cut to `dimensions`.
+            ModelCheckError: If the model computes what is no number, as float16 may.
             OutOfMemoryError: If one text alone does not fit the device.
         """
         check_texts(texts)
@@ -181,7 +189,7 @@ class LocalEmbedder(LocalModel):
         full = int(engine.loaded.decoder.config.hidden_size)
         asked = self._dimensions if dimensions is None else dimensions
         width = self._check_dimensions(full if asked is None else asked, full)
-        if not texts:
+        if not len(texts):
             return EmbeddingResult(np.zeros((0, width), np.float32))
         sequences, truncated = self._tokenize(texts, part)
         distinct, inverse = unique(sequences)
@@ -204,7 +212,7 @@ class LocalEmbedder(LocalModel):
 
     @staticmethod
     def _check_dimensions(dimensions: Any, full: int | None) -> int:
-        valid = isinstance(dimensions, int) and not isinstance(dimensions, bool) and dimensions >= MIN_DIMENSIONS
+        valid = is_integer(dimensions) and dimensions >= MIN_DIMENSIONS
         if not valid or (full is not None and dimensions > full):
             most = full or "the model's own width"
             raise ConfigurationError(f"dimensions must be between {MIN_DIMENSIONS} and {most}, got {dimensions!r}")

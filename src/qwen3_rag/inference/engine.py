@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from qwen3_rag.errors import OutOfMemoryError
+from qwen3_rag.errors import ModelCheckError, OutOfMemoryError
 from qwen3_rag.inference.forward import KeyValues, forward_pack
 from qwen3_rag.inference.loading import LoadedModel
+from qwen3_rag.inference.local import abandoned
 from qwen3_rag.inference.packing import Pack, Tree, count_tokens, pack_trees
 
 logger = logging.getLogger(__name__)
@@ -43,9 +45,12 @@ class Engine:
 
         Raises:
             OutOfMemoryError: If one leaf alone does not fit the device. What fitted is not computed again.
+            ModelCheckError: If the model computes what is no number.
+            CancelledError: If nobody waits for the result any more.
         """
         starts = [0, *accumulate(len(tree.leaves) for tree in trees)]
-        out = torch.empty(starts[-1], self.loaded.decoder.config.hidden_size)
+        shape = (starts[-1], self.loaded.decoder.config.hidden_size)
+        out = torch.empty(shape, dtype=torch.float32, device="cpu")  # whatever the program's defaults are
         done = [0] * len(trees)  # leaves are finished in order, so a count per tree says which
         with self._progress(count_tokens(trees)) as advance:
             while any(d < len(tree.leaves) for d, tree in zip(done, trees, strict=True)):
@@ -61,7 +66,10 @@ class Engine:
     def _run(self, trees: Sequence[Tree]) -> Iterator[tuple[Pack, Tensor]]:
         """Yields finished packs; stops early, with a smaller budget, when memory ran out."""
         carried: KeyValues | None = None
+        left = abandoned.get()
         for pack in pack_trees(trees, self.budget):
+            if left is not None and left.is_set():
+                raise CancelledError("nobody waits for this call any more")
             try:
                 with self.loaded.lock:
                     hidden, carried = forward_pack(self.loaded.decoder, pack, carried)
@@ -71,7 +79,15 @@ class Engine:
                     raise
                 self._shrink(pack, error)
                 return
+            self._check_numbers(hidden)
             yield pack, hidden
+
+    def _check_numbers(self, hidden: Tensor) -> None:
+        if not hidden.isfinite().all():
+            raise ModelCheckError(
+                f"{self.loaded.name!r} computes values that are no numbers in {self.loaded.dtype}: load it with "
+                "dtype='float32', or 'bfloat16' where the device has that; if they stay, its weights are damaged"
+            )
 
     def _shrink(self, pack: Pack, error: BaseException) -> None:
         size = len(pack.tokens)

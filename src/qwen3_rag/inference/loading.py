@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,11 +81,9 @@ def _load(options: ModelOptions, *, reranker: bool) -> LoadedModel:
     _check_kind(options, reranker=reranker)
     source, where = options.source, options.hub_arguments()
     kind: Any = Qwen3ForCausalLM if reranker else Qwen3Model
-    try:
+    with _reading(options):
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         model, info = kind.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **where)
-    except (OSError, ValueError) as error:
-        raise _not_found(options, error) from error
     if missing := sorted(info["missing_keys"]):
         raise ModelCheckError(
             f"{options.model!r} lacks the weights {', '.join(missing[:_NAMED])}{' …' if len(missing) > _NAMED else ''}: they "
@@ -100,10 +100,8 @@ def _load(options: ModelOptions, *, reranker: bool) -> LoadedModel:
 def _config(options: ModelOptions) -> Any:
     from transformers import AutoConfig
 
-    try:
+    with _reading(options):
         config = AutoConfig.from_pretrained(options.source, **options.hub_arguments())
-    except (OSError, ValueError) as error:
-        raise _not_found(options, error) from error
     check_config(config, options.model)
     return config
 
@@ -122,32 +120,59 @@ def check_config(config: Any, name: str) -> None:
         )
 
 
-def _not_found(options: ModelOptions, error: Exception) -> ModelNotFoundError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelNotFoundError(
-        f"can't load {options.model!r}: {reason} Give a folder with the model, a name in the cache or on the hub, or 'tiny' "
-        "for the bundled model that needs neither."
+@contextmanager
+def _reading(options: ModelOptions) -> Iterator[None]:
+    """Says what is wrong with the files, whichever library reads them."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelNotFoundError(
+            f"can't load {options.model!r}: {reason} Give a folder with the model, a name in the cache or on the hub, or "
+            "'tiny' for the bundled model that needs neither."
+        ) from error
+    except (ImportError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Damaged weights, tokenizers and configurations have no error in common: SafetensorError, KeyError, RuntimeError, …
+        raise _damaged(options, str(error) or type(error).__name__) from error
+
+
+def _damaged(options: ModelOptions, reason: str) -> ModelCheckError:
+    return ModelCheckError(
+        f"can't load {options.model!r}: {reason}; its files are damaged or don't belong together: download them again"
     )
 
 
 def read_json(options: ModelOptions, name: str) -> Any:
-    """Returns a JSON file that lies beside the weights, or `None` where there is none."""
+    """Returns a JSON file that lies beside the weights, or `None` where there is none.
+
+    Raises:
+        ModelNotFoundError: If the hub does not take the model's name.
+        ModelCheckError: If the file is no JSON.
+    """
     from transformers.utils.hub import cached_file
 
-    found = cached_file(
-        options.source,
-        name,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-        **options.hub_arguments(),
-    )
-    return None if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    with _reading(options):
+        found = cached_file(
+            options.source,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_gated_repo=False,
+            **options.hub_arguments(),
+        )
+    try:
+        return None if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(options, f"{name} is no JSON: {error}") from error
 
 
 def _check_kind(options: ModelOptions, *, reranker: bool) -> None:
     """An embedding model loads as a reranker without a word, as its head is tied; the saved module list tells."""
-    modules = [str(m.get("type", "")).rsplit(".", 1)[-1] for m in read_json(options, "modules.json") or []]
+    saved = read_json(options, "modules.json")
+    listed = [m for m in saved if isinstance(m, dict)] if isinstance(saved, list) else []
+    modules = [str(m.get("type", "")).rsplit(".", 1)[-1] for m in listed]
     if reranker and "Pooling" in modules:
         raise ModelCheckError(
             f"{options.model!r} is an embedding model: give a reranker such as 'Qwen/Qwen3-Reranker-0.6B'"

@@ -77,9 +77,9 @@ class ModelOptions:
         source = name
         if name == TINY:
             source, local_files_only = str(files("qwen3_rag").joinpath(TINY, tiny)), True
-        elif (folder := Path(name).expanduser()).is_dir():
+        elif (folder := _path(name)).is_dir():
             source = str(folder.resolve())
-        cache = None if cache_folder is None else str(Path(cache_folder).expanduser())
+        cache = None if cache_folder is None else str(_path(cache_folder))
         return cls(name, source, revision, cache, local_files_only, str(device), dtype)
 
     @property
@@ -95,3 +95,17 @@ class ModelOptions:
             "cache_dir": self.cache_folder,
             "local_files_only": self.local_files_only,
         }
+
+
+def _path(name: str | os.PathLike[str]) -> Path:
+    """Returns a path, `~` resolved, that the file system can be asked about.
+
+    Raises:
+        ConfigurationError: If it can't: there is no such user, or the name is too long.
+    """
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(f"{os.fspath(name)!r} can't be looked up on this machine: {error}") from error
+    return path

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.inference.local import TOO_LONG, LocalModel, check_max_length, unique
+from qwen3_rag.inference.local import TOO_LONG, LocalModel, check_max_length, is_integer, unique
 from qwen3_rag.inference.options import ModelOptions
 from qwen3_rag.inference.packing import TokenIds, Tree, count_tokens
 from qwen3_rag.inference.tokens import PromptTokenizer
 from qwen3_rag.models import DEFAULT_RERANKER_MODEL
 from qwen3_rag.prompts import DEFAULT_INSTRUCTION, RERANK_DOCUMENT, check_instruction, rerank_instruct
-from qwen3_rag.texts import check_texts, warn_truncated
+from qwen3_rag.texts import check_pairs, check_texts, warn_truncated
 from qwen3_rag.types import RerankResult, Truncation
 
 _MIN_LENGTH = 128
@@ -91,7 +91,7 @@ class LocalReranker(LocalModel):
         self._instruction = DEFAULT_INSTRUCTION if instruction is None else check_instruction(instruction)
         self._max_length = check_max_length(max_length, _MIN_LENGTH)
         self._max_query_length = max_length // 4 if max_query_length is None else max_query_length
-        if not 1 <= self._max_query_length < max_length:
+        if not is_integer(self._max_query_length) or not 1 <= self._max_query_length < max_length:
             raise ConfigurationError(
                 f"max_query_length must be between 1 and max_length={max_length}, got {max_query_length!r}"
             )
@@ -118,7 +118,8 @@ class LocalReranker(LocalModel):
             Scores in the order of `documents`; they don't depend on the other documents.
 
         Raises:
-            InputError: If a text is not a string.
+            InputError: If `documents` is not a list of strings.
+            ModelCheckError: If the model computes what is no number, as float16 may.
             OutOfMemoryError: If one document alone does not fit the device.
         """
         check_texts([query], "query")
@@ -131,10 +132,7 @@ class LocalReranker(LocalModel):
         Returns:
             Scores in the order of `pairs`.
         """
-        for index, pair in enumerate(pairs):
-            if isinstance(pair, str) or len(pair) != 2:  # noqa: PLR2004 - a pair
-                raise InputError(f"pairs[{index}] must be (query, document), got {pair!r:.80}")
-            check_texts(pair, f"pairs[{index}]")
+        check_pairs(pairs)
         return self._score(pairs, instruction)
 
     async def arerank(self, query: str, documents: Sequence[str], *, instruction: str | None = None) -> RerankResult:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from qwen3_rag.answering import Answer, AnswerOptions, AnswerTurn, Piece
 from qwen3_rag.errors import ConfigurationError
-from qwen3_rag.langchain._chain_parts import Question, own_policy, read_piece, read_told
+from qwen3_rag.langchain._chain_parts import Question, check_taken, own_policy, read_piece, read_told
 from qwen3_rag.langchain._chat_options import configured
 from qwen3_rag.thinking import ThinkingBudget, ThinkingPolicy
 
@@ -188,6 +188,7 @@ class AnsweringChain(Runnable[Question, AnyAnswer], Generic[AnyAnswer, AnyPiece]
         if policy is not None and "thinking" in asked:
             policy = policy.overruled(asked["thinking"])
         rest = {name: value for name, value in given.items() if name not in told}
+        check_taken(self._retriever, rest)
         return Call(config or {}, policy, asked.get("budget"), rest)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NotRequired, TypeAlias
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.base import RunnableBindingBase
 from typing_extensions import TypedDict
 
-from qwen3_rag.answering import Message, SourcePassage, Told
+from qwen3_rag.answering import Message, SourcePassage, Told, known_score
 from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.retrieval import RELEVANCE_SCORE, RETRIEVAL_SCORE
 from qwen3_rag.thinking import ThinkingPolicy, Usage
@@ -50,11 +51,22 @@ def read_question(given: Any) -> tuple[str, list[Message]]:
     return given["question"], read_history(given.get("chat_history") or ())
 
 
-def read_history(messages: Sequence[Any]) -> list[Message]:
-    """Returns what user and model said, without reasoning and tool calls."""
+def read_history(messages: Any) -> list[Message]:
+    """Returns what user and model said, without reasoning and tool calls.
+
+    Raises:
+        InputError: If LangChain makes no messages of them.
+    """
+    what = "chat_history must be a list of messages, or of what LangChain makes messages of, such as ('user', 'Where?')"
+    if isinstance(messages, str | Mapping):  # whose letters or keys it would take for messages
+        raise InputError(f"{what}, got {messages!r:.80}")
+    try:
+        read = convert_to_messages(messages)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{what}, got {messages!r:.80}: {str(error).partition(chr(10))[0]}") from error
     return [
         ("user" if isinstance(message, HumanMessage) else "assistant", message.text)
-        for message in convert_to_messages(messages)
+        for message in read
         if isinstance(message, HumanMessage | AIMessage) and message.text.strip()
     ]
 
@@ -66,8 +78,8 @@ def read_documents(documents: Iterable[Document]) -> list[SourcePassage]:
             text=document.page_content,
             id=document.id,
             metadata=document.metadata,
-            relevance_score=document.metadata.get(RELEVANCE_SCORE),
-            retrieval_score=document.metadata.get(RETRIEVAL_SCORE),
+            relevance_score=known_score(document.metadata.get(RELEVANCE_SCORE)),
+            retrieval_score=known_score(document.metadata.get(RETRIEVAL_SCORE)),
         )
         for document in documents
     ]
@@ -113,13 +125,31 @@ def _usage(message: AIMessage) -> Usage | None:
     )
 
 
-def unwrapped(llm: Runnable[Any, Any]) -> tuple[Runnable[Any, Any], dict[str, Any]]:
+def unwrapped(given: Runnable[Any, Any]) -> tuple[Runnable[Any, Any], dict[str, Any]]:
     """Returns what is inside `bind`, `with_config` or `with_retry`, and the keywords of `bind`."""
     bound: dict[str, Any] = {}
-    while isinstance(llm, RunnableBindingBase):
-        bound = {**llm.kwargs, **bound}
-        llm = llm.bound
-    return llm, bound
+    while isinstance(given, RunnableBindingBase):
+        bound = {**given.kwargs, **bound}
+        given = given.bound
+    return given, bound
+
+
+def check_taken(retriever: Runnable[Any, Any], options: Collection[str]) -> None:
+    """Refuses what a retriever would ignore: LangChain drops the arguments of one whose method takes none.
+
+    Args:
+        retriever: The retriever, perhaps inside `bind`, `with_config` or `with_retry`.
+        options: The names of the arguments.
+
+    Raises:
+        ConfigurationError: If there are such.
+    """
+    inner, _ = unwrapped(retriever)
+    # There is no public way to ask.
+    if options and isinstance(inner, BaseRetriever) and not inner._expects_other_args:  # noqa: SLF001
+        raise ConfigurationError(
+            f"{type(inner).__name__} takes no arguments, so {', '.join(map(repr, options))} would be ignored"
+        )
 
 
 def own_policy(llm: Runnable[Any, Any]) -> tuple[ThinkingPolicy | None, dict[str, Any]]:

@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from qwen3_rag.errors import ConfigurationError, InputError
-from qwen3_rag.retrieval import check_k, content_id
+from qwen3_rag.retrieval import check_k, content_id, copied_metadata
 from qwen3_rag.types import FloatArray, Hit, Passage
 
 _ROUNDING = 1e-3
@@ -18,7 +18,7 @@ _ROUNDING = 1e-3
 
 
 def to_passages(
-    texts: Iterable[str], metadatas: Sequence[Mapping[str, Any]] | None, ids: Sequence[str | None] | None
+    texts: Iterable[str], metadatas: Iterable[Mapping[str, Any]] | None, ids: Iterable[str | None] | None
 ) -> tuple[list[str], list[Passage]]:
     """Pairs texts, metadata and ids.
 
@@ -26,20 +26,20 @@ def to_passages(
         The id of each text, and the distinct passages: what is given twice is stored once.
 
     Raises:
-        InputError: If the numbers differ, or two passages that differ have the same id.
+        InputError: If the numbers differ, metadata are no mapping, or two passages that differ have the same id.
     """
     if isinstance(texts, str):
         raise InputError(f"texts must be a list of strings, got the string {texts!r:.80}: put it into a list")
     texts = list(texts)
-    metadatas = [{}] * len(texts) if metadatas is None else metadatas
-    ids = [None] * len(texts) if ids is None else ids
+    metadatas = [{}] * len(texts) if metadatas is None else list(metadatas)
+    ids = [None] * len(texts) if ids is None else list(ids)
     for name, values in (("metadatas", metadatas), ("ids", ids)):
         if len(values) != len(texts):
             raise InputError(f"{name} must be as many as texts: got {len(values)} for {len(texts)}")
     distinct: dict[str, Passage] = {}
     chosen = []
     for text, metadata, given in zip(texts, metadatas, ids, strict=True):
-        passage = Passage(content_id(text, metadata) if given is None else given, text, dict(metadata))
+        passage = Passage(content_id(text, metadata) if given is None else given, text, copied_metadata(metadata))
         if distinct.setdefault(passage.id, passage) != passage:
             raise InputError(f"two passages that differ have the id {passage.id!r}: give each its own")
         chosen.append(passage.id)
@@ -87,11 +87,11 @@ def relevance(similarity: float) -> float:
     """Maps the similarity of unit vectors from [-1, 1] to LangChain's [0, 1].
 
     Raises:
-        ConfigurationError: If it is no such similarity: an inner product of longer vectors has no upper end.
+        ConfigurationError: If it is no such similarity: those of longer vectors have no end, by inner product or L2.
     """
     if abs(similarity) > 1 + _ROUNDING:
         raise ConfigurationError(
-            f"an inner product of {similarity:.4g} has no relevance between 0 and 1: use metric='COSINE' or vectors of "
+            f"a similarity of {similarity:.4g} has no relevance between 0 and 1: use metric='COSINE' or vectors of "
             "unit length, or take the raw scores from similarity_search_with_score"
         )
     return min(1.0, max(0.0, (1 + similarity) / 2))

@@ -10,12 +10,12 @@ from typing import Any, Protocol, TypeAlias
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever, RetrieverLike
+from langchain_core.retrievers import RetrieverLike
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.langchain._chain_parts import check_taken, unwrapped
 from qwen3_rag.langchain._convert import to_document
 from qwen3_rag.langchain._official_store import is_official_milvus, official_arguments
 from qwen3_rag.langchain._search import MilvusSearch
@@ -258,18 +258,12 @@ def _asker(group: Sequence[_FromMilvus]) -> _FromMilvus:
 
 
 def _retriever_options(source: RetrieverLike, k: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    inner: Any = source
-    while isinstance(inner, RunnableBindingBase):
-        inner = inner.bound
+    inner, _ = unwrapped(source)
     if isinstance(inner, VectorStoreRetriever):
         if not isinstance(inner.vectorstore, MilvusSearch):
             _refuse_mode(inner.vectorstore, options)
         return dict(options) if k is None else {**options, "k": k}
-    # LangChain drops the arguments of a retriever whose method takes none, and has no public way to ask.
-    if options and isinstance(inner, BaseRetriever) and not inner._expects_other_args:  # noqa: SLF001
-        raise ConfigurationError(
-            f"{type(inner).__name__} takes no arguments, so {', '.join(map(repr, options))} would be ignored"
-        )
+    check_taken(inner, options)
     return dict(options)
 
 

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from qwen3_rag.backends import load_embedder
 from qwen3_rag.cache import CachedEmbedder
-from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain._adapter import ModelAdapter
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL
+from qwen3_rag.texts import check_dimensions
 from qwen3_rag.types import Embedder, EmbeddingResult
 
 Vector = list[float]
@@ -61,7 +61,7 @@ class Qwen3Embeddings(ModelAdapter, Embeddings):
         cache: ByteStore | None = None,
         **options: Any,
     ) -> None:
-        _check_dimensions(dimensions)
+        check_dimensions(dimensions)
         super().__init__(model, instruction=instruction, dimensions=dimensions, cache=cache, **options)
 
     @property
@@ -112,7 +112,7 @@ class Qwen3Embeddings(ModelAdapter, Embeddings):
         return embedder if self.cache is None else CachedEmbedder(embedder, self.cache)
 
     def _width(self, dimensions: int | None) -> int | None:
-        _check_dimensions(dimensions)
+        check_dimensions(dimensions)
         return self.dimensions if dimensions is None else dimensions
 
     def _query_options(self, instruction: str | None, dimensions: int | None) -> dict[str, Any]:
@@ -130,10 +130,3 @@ def as_embeddings(value: Any) -> Embeddings:
 def _floats(result: EmbeddingResult) -> list[Vector]:
     vectors: list[Vector] = result.vectors.tolist()
     return vectors
-
-
-def _check_dimensions(dimensions: int | None) -> None:
-    if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < 1):
-        raise ConfigurationError(
-            f"dimensions must be a positive integer or None for the model's own, got {dimensions!r}"
-        )

@@ -190,15 +190,11 @@ class Qwen3CrossEncoder(_RerankerAdapter, BaseCrossEncoder):
         Returns:
             P(yes) of each pair, in their order.
         """
-        if not text_pairs:
-            return []
         result = self.reranker.score_pairs(text_pairs, instruction=self._or_own(instruction))
         return _floats(result)
 
     async def ascore(self, text_pairs: list[tuple[str, str]], *, instruction: str | None = None) -> list[float]:
         """Async twin of `score`."""
-        if not text_pairs:
-            return []
         result = await self.reranker.ascore_pairs(text_pairs, instruction=self._or_own(instruction))
         return _floats(result)
 

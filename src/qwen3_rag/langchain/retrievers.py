@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.vectorstores import VectorStore
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import override
 
 from qwen3_rag.errors import ConfigurationError
@@ -110,19 +110,27 @@ class Qwen3Retriever(BaseRetriever):
                     f"source must be a LangChain vector store or retriever, got {type(one).__name__}: "
                     "for texts or a collection use Qwen3Retriever.from_texts or from_collection"
                 )
+        if wrong := [name for name in source if not isinstance(name, str)] if isinstance(source, Mapping) else []:
+            raise ConfigurationError(f"the names of sources must be strings, got {wrong[0]!r}")
+        if not isinstance(search_kwargs, Mapping | None):
+            raise ConfigurationError(f"search_kwargs must be a mapping, got {search_kwargs!r}")
         reranker = reranker if isinstance(reranker, Qwen3Reranker) else Qwen3Reranker(reranker)
-        super().__init__(
-            source=source,
-            reranker=reranker,
-            k=k,
-            mode=mode,
-            collections=collections,
-            top_n=top_n,
-            score_threshold=score_threshold,
-            instruction=instruction,
-            search_kwargs=dict(search_kwargs or {}),
-            **kwargs,
-        )
+        try:
+            super().__init__(
+                source=source,
+                reranker=reranker,
+                k=k,
+                mode=mode,
+                collections=collections,
+                top_n=top_n,
+                score_threshold=score_threshold,
+                instruction=instruction,
+                search_kwargs=dict(search_kwargs or {}),
+                **kwargs,
+            )
+        except ValidationError as error:
+            wrong = [f"{one['loc'][0]}: {one['msg']}, got {one['input']!r:.80}" for one in error.errors()]
+            raise ConfigurationError(f"{type(self).__name__} can't have {'; '.join(wrong)}") from error
         self._plan({})  # checks the settings
 
     @classmethod

@@ -10,8 +10,8 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageR
 from llama_index.core.llms import LLM
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
-from qwen3_rag.answering import AnswerOptions, AnswerTurn, Message, SourcePassage, Told
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.answering import AnswerOptions, AnswerTurn, Message, SourcePassage, Told, known_score
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.retrieval import RELEVANCE_SCORE, RETRIEVAL_SCORE
 from qwen3_rag.thinking import ThinkingPolicy, Usage
 
@@ -23,24 +23,35 @@ def read_nodes(nodes: Iterable[NodeWithScore]) -> list[SourcePassage]:
     found = []
     for scored in nodes:
         metadata = scored.node.metadata
-        relevance = metadata.get(RELEVANCE_SCORE)
+        relevance, retrieval = (known_score(metadata.get(key)) for key in (RELEVANCE_SCORE, RETRIEVAL_SCORE))
+        if retrieval is None and relevance is None:
+            retrieval = scored.score
         found.append(
             SourcePassage(
                 text=scored.node.get_content(metadata_mode=MetadataMode.NONE),
                 id=scored.node.node_id,
                 metadata=metadata,
                 relevance_score=relevance,
-                retrieval_score=metadata.get(RETRIEVAL_SCORE, scored.score if relevance is None else None),
+                retrieval_score=retrieval,
             )
         )
     return found
 
 
 def read_history(messages: Iterable[ChatMessage]) -> list[Message]:
-    """Returns what user and model said, without reasoning and tool calls; other messages are no conversation."""
+    """Returns what user and model said, without reasoning and tool calls; other messages are no conversation.
+
+    Raises:
+        InputError: If they are no messages.
+    """
+    listed = list(messages) if isinstance(messages, Iterable) else [messages]
+    if wrong := [message for message in listed if not isinstance(message, ChatMessage)]:
+        raise InputError(
+            f"chat_history must be a list of ChatMessage, got {wrong[0]!r:.80}: ChatMessage(text, role='user') makes one"
+        )
     return [
         ("user" if message.role == MessageRole.USER else "assistant", message.content)
-        for message in messages
+        for message in listed
         if message.role in _CONVERSATION and (message.content or "").strip() and message.content is not None
     ]
 

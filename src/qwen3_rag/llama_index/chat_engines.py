@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
 from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 
+from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.llama_index.query_engines import RagQueryEngine
+
+_OPTIONS: Final = frozenset({"chat_history", "memory", "memory_cls", "verbose"})
 
 
 class RagChatEngine(CondenseQuestionChatEngine):
@@ -25,7 +28,15 @@ class RagChatEngine(CondenseQuestionChatEngine):
         Args:
             engine: What answers.
             **options: `chat_history`, `memory`, `memory_cls`, as for `CondenseQuestionChatEngine.from_defaults`.
+
+        Raises:
+            ConfigurationError: If there are others, which that would ignore.
         """
+        if unknown := sorted(options.keys() - _OPTIONS):
+            raise ConfigurationError(
+                f"unknown option {', '.join(map(repr, unknown))}: a chat engine takes {', '.join(sorted(_OPTIONS))}; how it "
+                "answers, say to the query engine"
+            )
         whole = engine.with_options(streaming=False)
         return cast("Self", cls.from_defaults(query_engine=whole, llm=engine.llm, **options))
 

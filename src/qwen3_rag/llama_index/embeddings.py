@@ -16,13 +16,14 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.storage.kvstore.types import BaseKVStore
 
-from qwen3_rag.backends import SECRET_OPTIONS, load_embedder
+from qwen3_rag.backends import load_embedder, written_options
 from qwen3_rag.cache import CachedEmbedder
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.llama_index._tracing import told_sparse
 from qwen3_rag.milvus import as_sparse_embedder
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL
 from qwen3_rag.prompts import check_instruction
+from qwen3_rag.texts import check_dimensions
 from qwen3_rag.types import Embedder, EmbeddingResult, SparseEmbedder, SparseVector
 
 Vector = list[float]
@@ -127,6 +128,7 @@ class Qwen3Embedding(BaseEmbedding):
         if model_name is not None:
             model = _only_one(model, model_name)
         _check(instruction, dimensions)
+        options.pop("class_name", None)  # stands in what LlamaIndex and pydantic write
         options = {**(model_kwargs or {}), **options}
         named = isinstance(model, (str, os.PathLike))
         # A named model checks the width that it will be asked for; a ready-made one has checked its own.
@@ -135,7 +137,7 @@ class Qwen3Embedding(BaseEmbedding):
             model_name=os.fspath(model) if named else embedder.model_id,
             instruction=instruction,
             dimensions=dimensions,
-            model_kwargs={name: value for name, value in options.items() if name not in SECRET_OPTIONS},
+            model_kwargs=written_options(options),
             embed_batch_size=embed_batch_size,
             num_workers=num_workers,
             callback_manager=callback_manager or CallbackManager([]),
@@ -274,10 +276,7 @@ def _only_one(model: Any, model_name: str) -> str:
 def _check(instruction: str | None, dimensions: int | None) -> None:
     if instruction is not None:
         check_instruction(instruction)
-    if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int) or dimensions < 1):
-        raise ConfigurationError(
-            f"dimensions must be a positive integer or None for the model's own, got {dimensions!r}"
-        )
+    check_dimensions(dimensions)
 
 
 def _check_cache(cache: Any) -> BaseKVStore | None:

@@ -18,6 +18,7 @@ from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQue
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.llama_index.embeddings import Qwen3Embedding
+from qwen3_rag.llama_index.queries import check_alpha
 from qwen3_rag.llama_index.vector_stores import MilvusStore
 from qwen3_rag.retrieval import (
     DEFAULT_K,
@@ -85,9 +86,15 @@ class Options:
             check_k(self.k)
         if self.mode is not None:
             check_mode(self.mode)
-        if self.alpha is not None and self.mode != "hybrid":
+        if self.alpha is not None:
+            check_alpha(self.alpha)
+            if self.mode != "hybrid":
+                raise ConfigurationError(
+                    f"alpha={self.alpha!r} would be ignored with mode={self.mode!r}: use mode='hybrid'"
+                )
+        if not isinstance(self.filters, MetadataFilters | None):
             raise ConfigurationError(
-                f"alpha={self.alpha!r} would be ignored with mode={self.mode!r}: use mode='hybrid'"
+                f"filters must be LlamaIndex's MetadataFilters, got {self.filters!r:.80}: MetadataFilters.from_dict makes some"
             )
         if isinstance(source, VectorStoreIndex):
             return

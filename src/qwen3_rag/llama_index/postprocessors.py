@@ -15,7 +15,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
-from qwen3_rag.backends import SECRET_OPTIONS, load_reranker
+from qwen3_rag.backends import load_reranker, written_options
 from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.models import DEFAULT_RERANKER_MODEL
 from qwen3_rag.prompts import check_instruction
@@ -102,6 +102,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
         **options: Any,
     ) -> None:
         _check(top_n, score_threshold, instruction)
+        options.pop("class_name", None)  # stands in what LlamaIndex and pydantic write
         options = {**(model_kwargs or {}), **options}
         reranker = load_reranker(model, **options)
         super().__init__(
@@ -110,7 +111,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
             score_threshold=score_threshold,
             instruction=instruction,
             metadata_mode=metadata_mode,
-            model_kwargs={name: value for name, value in options.items() if name not in SECRET_OPTIONS},
+            model_kwargs=written_options(options),
             callback_manager=callback_manager or CallbackManager([]),
         )
         self._model = model
@@ -164,7 +165,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
             InputError: If there is no query.
         """
         reranker = self if instruction is None else self.with_options(instruction=instruction)
-        return super(Qwen3Rerank, reranker).postprocess_nodes(nodes, query_bundle, query_str)
+        return super(Qwen3Rerank, reranker).postprocess_nodes(list(nodes), query_bundle, query_str)
 
     async def apostprocess_nodes(
         self,
@@ -176,7 +177,7 @@ class Qwen3Rerank(BaseNodePostprocessor):
     ) -> Nodes:
         """Async twin of `postprocess_nodes`."""
         reranker = self if instruction is None else self.with_options(instruction=instruction)
-        return await super(Qwen3Rerank, reranker).apostprocess_nodes(nodes, query_bundle, query_str)
+        return await super(Qwen3Rerank, reranker).apostprocess_nodes(list(nodes), query_bundle, query_str)
 
     def _postprocess_nodes(self, nodes: Nodes, query_bundle: QueryBundle | None = None) -> Nodes:
         query = _query(query_bundle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
@@ -122,12 +123,21 @@ def _check(query: VectorStoreQuery, mode: VectorStoreQueryMode) -> None:
         )
 
 
+def check_alpha(alpha: Any) -> None:
+    """Checks the weight of the vectors in a hybrid search.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if not isinstance(alpha, Real) or not 0 <= float(alpha) <= 1:
+        raise ConfigurationError(f"alpha must be in [0, 1], from the sparse leg alone to vectors alone, got {alpha!r}")
+
+
 def _weights(alpha: float | None) -> tuple[float, float] | None:
     """LlamaIndex's `alpha`, from 0, the sparse leg alone, to 1, dense vectors alone."""
     if alpha is None:
         return None
-    if not 0 <= alpha <= 1:
-        raise ConfigurationError(f"alpha must be in [0, 1], from the sparse leg alone to vectors alone, got {alpha!r}")
+    check_alpha(alpha)
     return alpha, 1 - alpha
 
 

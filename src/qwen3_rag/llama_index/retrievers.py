@@ -177,7 +177,9 @@ class Qwen3Retriever(BaseRetriever):
         """
         index = _index(store or MilvusStore(uri, collection), embed_model)
         retriever = cls(index, reranker, **options)  # first, so that a bad option costs no embedding
-        index.insert_nodes(nodes)
+        if isinstance(index.vector_store, MilvusStore):
+            index.vector_store.client.check_writable()
+        index.insert_nodes(list(nodes))  # which reads them twice
         if isinstance(index.vector_store, MilvusStore):
             index.vector_store.persist()
         return retriever

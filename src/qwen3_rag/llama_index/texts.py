@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from llama_index.core.bridge.pydantic import ValidationError
 from llama_index.core.schema import BaseNode, TextNode
 
 from qwen3_rag.errors import InputError
-from qwen3_rag.retrieval import content_id
+from qwen3_rag.retrieval import content_id, copied_metadata
 
 
 def chunk_id(position: int, document: BaseNode) -> str:
@@ -17,7 +18,7 @@ def chunk_id(position: int, document: BaseNode) -> str:
 
 
 def text_nodes(
-    texts: Sequence[str], metadatas: Sequence[Mapping[str, Any]] | None, ids: Sequence[str | None] | None
+    texts: Iterable[str], metadatas: Iterable[Mapping[str, Any]] | None, ids: Iterable[str | None] | None
 ) -> list[BaseNode]:
     """Makes a node of each distinct text.
 
@@ -27,19 +28,31 @@ def text_nodes(
         ids: One identifier for each text; `None` lets it follow from text and metadata.
 
     Raises:
-        InputError: If the numbers differ, or two passages that differ have the same id.
+        InputError: If the numbers differ, something can't be part of a node, or two passages that differ have the same id.
     """
     if isinstance(texts, str):
         raise InputError(f"texts must be a list of strings, got the string {texts!r:.80}: put it into a list")
+    texts = list(texts)
+    metadatas = [{}] * len(texts) if metadatas is None else list(metadatas)
+    ids = [None] * len(texts) if ids is None else list(ids)
     for name, values in (("metadatas", metadatas), ("ids", ids)):
-        if values is not None and len(values) != len(texts):
+        if len(values) != len(texts):
             raise InputError(f"{name} must be as many as texts: got {len(values)} for {len(texts)}")
-    metadatas = [{}] * len(texts) if metadatas is None else metadatas
-    ids = [None] * len(texts) if ids is None else ids
     distinct: dict[str, BaseNode] = {}
-    for text, metadata, given in zip(texts, metadatas, ids, strict=True):
+    for index, (text, metadata, given) in enumerate(zip(texts, metadatas, ids, strict=True)):
         id_ = content_id(text, metadata) if given is None else given
-        node = TextNode(id_=id_, text=text, metadata=dict(metadata))
+        node = _node(index, id_, text, copied_metadata(metadata))
         if distinct.setdefault(id_, node) != node:
             raise InputError(f"two passages that differ have the id {id_!r}: give each its own")
     return list(distinct.values())
+
+
+def _node(index: int, id_: str, text: str, metadata: dict[str, Any]) -> TextNode:
+    try:
+        return TextNode(id_=id_, text=text, metadata=metadata)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise InputError(
+            f"texts[{index}] makes no node, {where}: {wrong['msg']}, got {wrong['input']!r:.80}"
+        ) from error

@@ -11,7 +11,6 @@ from qwen3_rag.prompts import DEFAULT_INSTRUCTION, check_instruction
 from qwen3_rag.remote.batching import pack
 from qwen3_rag.remote.inputs import TooLong, fit
 from qwen3_rag.remote.servers import RerankProfile
-from qwen3_rag.texts import check_texts
 from qwen3_rag.tokens import TokenCounter, windows
 from qwen3_rag.types import Truncation
 
@@ -158,18 +157,6 @@ class _Builder:
     def _row(self, query: str, document: str, query_tokens: int, tokens: int | None = None) -> int:
         count = self._settings.count(document) if tokens is None else tokens
         return self.rows.setdefault((query, document), (len(self.rows), query_tokens + count))[0]
-
-
-def check_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Checks the input of `score_pairs`.
-
-    Raises:
-        InputError: If an item is no pair of strings.
-    """
-    for index, pair in enumerate(pairs):
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:  # noqa: PLR2004 - a pair
-            raise InputError(f"pairs[{index}] must be (query, document), got {pair!r:.80}")
-        check_texts(pair, f"pairs[{index}]")
 
 
 def needs_instruction(job: RerankJob, model: str) -> str | None:

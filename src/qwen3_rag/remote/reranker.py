@@ -29,10 +29,10 @@ from qwen3_rag.remote.probe import (
     to_probabilities,
 )
 from qwen3_rag.remote.profiles import rerank_profile, split_name
-from qwen3_rag.remote.rerank_plan import RerankJob, RerankSettings, check_pairs, needs_instruction
+from qwen3_rag.remote.rerank_plan import RerankJob, RerankSettings, needs_instruction
 from qwen3_rag.remote.servers import DashScopeApi, Template
 from qwen3_rag.remote.templates import framed_document, framed_query
-from qwen3_rag.texts import check_texts
+from qwen3_rag.texts import check_pairs, check_texts
 from qwen3_rag.tokens import token_counter
 from qwen3_rag.types import RerankResult
 

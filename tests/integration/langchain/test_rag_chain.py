@@ -14,6 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_openai import ChatOpenAI
@@ -22,7 +23,14 @@ from qwen3_rag import errors
 from qwen3_rag.answering import Answer, ReasoningPiece, TextPiece
 from qwen3_rag.demo import QUESTIONS
 from qwen3_rag.errors import ChatError, ConfigurationError, InputError
-from qwen3_rag.langchain import ChatQwen3, MilvusStore, Qwen3Embeddings, Qwen3Retriever, create_rag_chain
+from qwen3_rag.langchain import (
+    ChatQwen3,
+    MilvusStore,
+    Qwen3Embeddings,
+    Qwen3Retriever,
+    create_deep_search,
+    create_rag_chain,
+)
 from qwen3_rag.thinking import ThinkingBudget
 from tests.chat_server import FAULTS, KEY, MARK, fault_names
 from tests.demo_passages import demo_passages
@@ -297,6 +305,16 @@ def test_what_is_no_question(llm, server, given):
     assert server.requests == []
 
 
+@pytest.mark.parametrize(
+    "history",
+    ["Where?", {"role": "user", "content": "Where?"}, 3, ["a", 3], [("wizard", "x")], [None], [{"content": "x"}]],
+)
+def test_what_is_no_conversation(llm, server, history):
+    with pytest.raises(InputError, match="chat_history"):
+        create_rag_chain(finds("x"), llm).invoke({"question": "And there?", "chat_history": history})
+    assert server.requests == []
+
+
 # --- thinking --------------------------------------------------------------------------------------------------------
 
 
@@ -386,10 +404,36 @@ def test_what_else_a_call_says_goes_to_the_retriever(retriever, llm, server):
         chain.invoke(QUESTION, mode="bm25")
 
 
+# Peer bug: BaseRetriever.invoke drops every argument that `_get_relevant_documents` does not take, a filter for example.
+@pytest.mark.parametrize("create", [create_rag_chain, create_deep_search])
+async def test_what_a_retriever_would_ignore_is_refused(llm, server, create):
+    class Plain(BaseRetriever):
+        def _get_relevant_documents(self, query, *, run_manager):
+            return [Document("x")]
+
+    for retriever in (Plain(), Plain().with_config(tags=["t"])):
+        chain = create(retriever, llm)
+        with pytest.raises(ConfigurationError, match="Plain takes no arguments, so 'filter' would be ignored"):
+            chain.invoke("where", filter={"tenant": "mine"})
+        with pytest.raises(ConfigurationError, match="'filter' would be ignored"):
+            [piece async for piece in chain.astream("where", filter={"tenant": "mine"})]
+    assert server.requests == []
+
+
 def test_scores_of_other_rerankers_are_no_evidence(llm, server):
     answer = create_rag_chain(finds("x", relevance_score=7.5), llm, thinking="auto").invoke("where")
     assert answer.thinking.reason.startswith("the question is a look-up")
     assert answer.passages[0].relevance_score == 7.5
+
+
+@pytest.mark.parametrize("value", ["high", True, [0.5]])
+def test_a_score_of_the_users_own_metadata_that_is_no_number_is_none(llm, server, value):
+    retriever = finds("x", relevance_score=value, retrieval_score=value)
+    passage = create_rag_chain(retriever, llm).invoke("where").passages[0]
+    assert (passage.relevance_score, passage.retrieval_score) == (None, None)
+    assert passage.metadata["relevance_score"] == value
+    with pytest.raises(ConfigurationError, match="have no relevance_score"):
+        create_rag_chain(retriever, llm, score_threshold=0.5).invoke("where")
 
 
 def test_what_is_no_part_of_a_chain(llm):

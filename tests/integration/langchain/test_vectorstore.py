@@ -186,6 +186,22 @@ def test_numbers_that_differ_are_refused(store, arguments):
         store.add_texts(["x", "y"], **arguments)
 
 
+@pytest.mark.parametrize("given", [{}, {"ids": ["1", "2"]}])
+def test_metadata_that_are_none_are_refused(store, given):
+    with pytest.raises(InputError, match="metadata must be a mapping"):
+        store.add_texts(["x", "y"], [{}, None], **given)
+    endless = {}
+    endless["self"] = endless
+    with pytest.raises(InputError, match="metadata"):
+        store.add_texts(["x"], [endless])
+
+
+def test_metadata_and_ids_may_come_from_generators(store):
+    given = ({"n": n} for n in range(2))
+    assert store.add_texts((text for text in "xy"), given, ids=(name for name in "ab")) == ["a", "b"]
+    assert [d.metadata["n"] for d in store.get_by_ids(["a", "b"])] == [0, 1]
+
+
 def test_one_string_is_no_list_of_texts(store):
     with pytest.raises(InputError, match="put it into a list"):
         store.add_texts("text")

@@ -235,6 +235,33 @@ async def test_a_follow_up_question_is_rewritten_without_thinking(llm, server):
     assert len(budget.ledger) == 4
 
 
+@pytest.mark.parametrize("history", ["Where?", [("user", "Where?")], [None], None, 3])
+async def test_what_is_no_conversation(llm, server, history):
+    engine = create_query_engine(Finds("x"), llm)
+    with pytest.raises(InputError, match="chat_history"):
+        list(engine.stream("And there?", history))
+    with pytest.raises(InputError, match="chat_history"):
+        await engine.acondense("And there?", history)
+    assert server.requests == []
+
+
+def test_a_score_of_the_users_own_metadata_that_is_no_number_is_none(llm, server):
+    retriever = Finds("x", relevance_score="high", retrieval_score="low")
+    passage = create_query_engine(retriever, llm).query("where").metadata["answer"].passages[0]
+    assert (passage.relevance_score, passage.retrieval_score) == (None, 0.5)
+    with pytest.raises(ConfigurationError, match="have no relevance_score"):
+        create_query_engine(retriever, llm, score_threshold=0.5).query("where")
+
+
+@pytest.mark.parametrize("name", ["score_threshold", "condense_question_prompt", "llm"])
+def test_the_chat_engine_ignores_no_option(llm, name):
+    engine = create_query_engine(Finds("x"), llm)
+    with pytest.raises(ConfigurationError, match=rf"'{name}'.*chat_history, memory, memory_cls"):
+        engine.as_chat_engine(**{name: 0.5})
+    before = [ChatMessage("Where?"), ChatMessage("Here.", role="assistant")]
+    assert engine.as_chat_engine(chat_history=before).chat_history == before
+
+
 async def test_the_chat_engine_remembers(llm, server):
     chat = create_query_engine(Finds("In etcd."), llm, thinking=True).as_chat_engine()
     server.reply("In files [1][2].")

@@ -105,16 +105,53 @@ def test_repeated_texts_are_stored_once(tmp_path):
     assert len(retriever.retrieve("a")) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"metadatas": [{}]}, {"ids": ["a"]}, {"ids": ["same"] * 5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"metadatas": [{}]},
+        {"ids": ["a"]},
+        {"ids": ["same"] * 5},
+        {"ids": [1, 2, 3, 4, 5]},
+        {"metadatas": [None] * 5},
+        {"metadatas": [None] * 5, "ids": ["a", "b", "c", "d", "e"]},
+        {"metadatas": [{1: "x"}] * 5},
+    ],
+)
 def test_texts_metadata_and_ids_must_fit(tmp_path, wrong):
     with pytest.raises(InputError):
         build(tmp_path, **wrong)
     with pytest.raises(InputError, match="put it into a list"):
         Qwen3Retriever.from_texts("one text", WordEmbedder(), OverlapReranker(), uri=tmp_path / "test.db")
+    with pytest.raises(InputError, match=r"texts\[1\]"):
+        Qwen3Retriever.from_texts(["a", 2], WordEmbedder(), OverlapReranker(), uri=tmp_path / "test.db")
     assert not (tmp_path / "test.db").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"top_n": 0}, {"score_threshold": 2}, {"instruction": " "}, {"topn": 3}])
+def test_what_a_generator_gives_is_all_stored(tmp_path):
+    models = WordEmbedder(), OverlapReranker()
+    ids = [str(i) for i in range(len(TEXTS))]
+    with MilvusStore(tmp_path / "test.db", "texts") as store:
+        given = {"metadatas": ({"n": i} for i in ids), "ids": iter(ids)}
+        Qwen3Retriever.from_texts((text for text in TEXTS), *models, store=store, **given)
+        assert {(n.node_id, n.text, n.metadata["n"]) for n in store.get_nodes()} == {*zip(ids, TEXTS, ids, strict=True)}
+    with MilvusStore(tmp_path / "test.db", "nodes") as store:
+        Qwen3Retriever.from_nodes((TextNode(text=text) for text in TEXTS), *models, store=store)
+        assert {node.text for node in store.get_nodes()} == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"k": 0},
+        {"top_n": 0},
+        {"score_threshold": 2},
+        {"instruction": " "},
+        {"topn": 3},
+        {"mode": "hybrid", "alpha": 1.5},
+        {"mode": "hybrid", "alpha": "0.5"},
+        {"filters": {"source": "faq"}},
+    ],
+)
 def test_a_bad_option_costs_no_embedding(tmp_path, wrong):
     core = WordEmbedder()
     with pytest.raises(ConfigurationError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 
 import pytest
@@ -92,6 +93,14 @@ def test_no_letter_is_lost(text, cut):
         return "".join(re.findall(r"[^\W\d]", said))
 
     assert letters(read(text, cuts=(cut,))[0]) == letters(text)
+
+
+@pytest.mark.parametrize("loop", [" ", "[" + "1, " * 10_000, "`"])
+def test_a_model_in_a_loop_takes_no_time(loop):
+    text = (loop * 30_000)[:30_000]
+    start = time.process_time()
+    assert read(text, cuts=tuple(range(len(text)))) == read(text)
+    assert time.process_time() - start < 2
 
 
 def test_only_what_may_become_a_citation_is_held_back():

@@ -126,6 +126,12 @@ def test_a_question_that_was_rewritten_to_nothing_stays():
     assert "the model rewrote the question to nothing, so it was used as it is" in notes
 
 
+def test_half_a_surrogate_pair_in_a_rewritten_question_is_no_text_to_search_for():
+    one = turn("And there?", [("user", "Where?")])
+    one.condensed("Where is \ud83d?", Told())
+    assert one.query == "Where is ??"
+
+
 def test_thinking_knows_the_question_and_the_scores_of_what_is_given():
     one = turn("What is a segment?", score_threshold=0.1)
     one.retrieved([*PASSAGES, SourcePassage("calculate 3 * 4 and compare", relevance_score=0.05)])
@@ -156,6 +162,7 @@ def test_an_own_rule_gets_the_question_too():
         ({"context_tokens": 0}, "context_tokens"),
         ({"history_tokens": True}, "history_tokens"),
         ({"score_threshold": 2}, "score_threshold"),
+        ({"score_threshold": "0.5"}, "score_threshold"),
         ({"thinking": "much"}, "thinking must be"),
         ({"budget": 100}, "ThinkingBudget"),
         ({"tokenizer": 3}, "tokenizer"),

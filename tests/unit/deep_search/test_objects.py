@@ -45,6 +45,11 @@ def test_what_models_make_of_it(said, questions):
     assert read_object(Decomposition, said) == Decomposition(questions=questions)
 
 
+def test_half_a_surrogate_pair_is_no_text_to_search_for():
+    assert read_object(Decomposition, r'{"questions": ["what \ud83d?", "\ud83d\ude00"]}').questions == ["what ??", "😀"]
+    assert read_object(Reflection, r'{"enough": false, "gaps": "\ude00"}').gaps == ["?"]
+
+
 @pytest.mark.parametrize(
     "said",
     [

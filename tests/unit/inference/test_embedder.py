@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
+import pickle
 import threading
 import time
 import warnings
@@ -121,6 +123,20 @@ def test_one_string_is_not_a_list(embedder_folder: Path, texts: Any) -> None:
         LocalEmbedder(embedder_folder).embed_documents(texts)
 
 
+@pytest.mark.parametrize("texts", [None, 5, iter(["a"]), (text for text in ["a", "b"])])
+def test_what_can_be_read_only_once_or_not_at_all_is_refused(embedder_folder: Path, texts: Any) -> None:
+    for embed in (LocalEmbedder(embedder_folder).embed_documents, LocalEmbedder(embedder_folder).embed_queries):
+        with pytest.raises(InputError, match=r"texts must be a list of strings, got .*no length"):
+            embed(texts)
+
+
+def test_an_array_of_strings_is_a_list(embedder_folder: Path) -> None:
+    embedder = LocalEmbedder(embedder_folder)
+    for texts in (["a", "b"], []):
+        found = embedder.embed_documents(np.array(texts, str)).vectors  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, embedder.embed_documents(texts).vectors)
+
+
 def test_item_of_another_type_is_named(embedder_folder: Path) -> None:
     with pytest.raises(InputError, match=r"texts\[1\] must be a string, got NoneType"):
         LocalEmbedder(embedder_folder).embed_documents(["a", None])  # type: ignore[list-item]
@@ -140,7 +156,10 @@ def test_an_instruction_that_can_not_be_one(embedder_folder: Path, instruction: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"dtype": "int8"}, {"max_length": 0}, {"max_length": 40_000}, {"pack_tokens": 0}, {"instruction": ""}]
+    "options",
+    [{"dtype": "int8"}, {"max_length": 0}, {"max_length": 40_000}, {"instruction": ""}]
+    + [{"pack_tokens": value} for value in (0, "100", 1.5, True)]
+    + [{"cache_folder": "~no-such-user/hub"}],
 )
 def test_wrong_options_fail_at_construction(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
@@ -150,6 +169,17 @@ def test_wrong_options_fail_at_construction(options: dict[str, Any]) -> None:
 def test_missing_device(embedder_folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="'auto' or 'cpu'"):
         LocalEmbedder(embedder_folder, device="nonsense").warm_up()
+
+
+@pytest.mark.parametrize("model", ["~no-such-user/model", "a" * 300])
+def test_a_name_that_can_not_be_a_path(model: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{model[:9]}.*can't be looked up"):
+        LocalEmbedder(model)
+
+
+def test_a_name_that_the_hub_does_not_take() -> None:
+    with pytest.raises(ModelNotFoundError, match="'a/b/c'"):
+        LocalEmbedder("a/b/c").instruction  # noqa: B018 - reads the saved prompts
 
 
 def test_model_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +204,64 @@ def test_the_saved_prompt_is_the_default_instruction(embedder_folder: Path, tmp_
     (folder / "config_sentence_transformers.json").write_text(json.dumps(saved))
     with pytest.raises(ModelCheckError, match="'query: '"):
         LocalEmbedder(folder).embed_query("x")
+    saved["prompts"]["query"] = 5
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(saved))
+    with pytest.raises(ModelCheckError, match="prompt 5"):
+        LocalEmbedder(folder).embed_query("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("modules.json", b"{"),
+        ("config_sentence_transformers.json", b"{"),
+        ("tokenizer.json", b'{"version": "1.0"}'),
+        ("model.safetensors", b""),
+        ("model.safetensors", b"\x10\0\0\0\0\0\0\0half a file"),
+    ],
+)
+def test_damaged_files_are_told(embedder_folder: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    import shutil
+
+    folder = shutil.copytree(embedder_folder, tmp_path / "model")
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelCheckError, match=r"model'.*download"):
+        LocalEmbedder(folder).embed_query("x")
+
+
+@pytest.mark.parametrize("content", ["{}", '{"type": "x"}', '["Pooling"]', "null"])
+def test_a_module_list_of_another_form_says_nothing(embedder_folder: Path, tmp_path: Path, content: str) -> None:
+    import shutil
+
+    folder = shutil.copytree(embedder_folder, tmp_path / "model")
+    (folder / "modules.json").write_text(content)
+    LocalEmbedder(folder).warm_up()
+
+
+def test_weights_of_another_shape_are_refused(embedder_folder: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    folder = shutil.copytree(embedder_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 2 * config["intermediate_size"]}))
+    with pytest.raises(ModelCheckError, match=r"mismatch.*download"):
+        LocalEmbedder(folder).warm_up()
+
+
+def test_values_that_are_no_numbers_are_refused(embedder_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(embedder_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    large = next(name for name in weights if "layers.0.mlp.down_proj" in name)
+    weights[large] *= 1e6
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelCheckError, match=r"float16.*dtype='float32'"):
+        LocalEmbedder(folder, dtype="float16").embed_documents(["x"])
+    LocalEmbedder(folder, dtype="float32").embed_documents(["x"])
 
 
 def test_a_reranker_is_refused(reranker_folder: Path, tmp_path: Path) -> None:
@@ -294,6 +382,76 @@ def test_many_threads(embedder_folder: Path) -> None:
     np.testing.assert_allclose(np.stack(found), np.stack(expected), atol=1e-5)
 
 
+async def test_loading_does_not_block_the_loop(embedder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = LocalEmbedder(embedder_folder)
+    start, loading, may_load = embedder._start, threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        loading.set()
+        assert may_load.wait(30)
+        return start()
+
+    monkeypatch.setattr(embedder, "_start", slow)
+    first = asyncio.create_task(embedder.aembed_documents(["a"]))
+    assert await asyncio.to_thread(loading.wait, 30)
+    timer = threading.Timer(5, may_load.set)  # so that a loop that is held up fails instead of hanging
+    timer.start()
+    second = asyncio.create_task(embedder.aembed_queries(["b"]))
+    await asyncio.sleep(0.05)
+    assert not may_load.is_set()
+    timer.cancel()
+    may_load.set()
+    assert (await first).vectors.shape == (await second).vectors.shape == (1, 64)
+    embedder.close()
+
+
+async def test_a_cancelled_call_stops_working(embedder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packs = 0
+    running, may_go_on = threading.Event(), threading.Event()
+    real = engine_module.forward_pack
+
+    def forward(*args: Any) -> Any:
+        nonlocal packs
+        packs += 1
+        running.set()
+        assert may_go_on.wait(30)
+        return real(*args)
+
+    monkeypatch.setattr(engine_module, "forward_pack", forward)
+    embedder = LocalEmbedder(embedder_folder, pack_tokens=16)
+    call = asyncio.create_task(embedder.aembed_documents([f"text {i}" for i in range(400)]))
+    assert await asyncio.to_thread(running.wait, 30)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    may_go_on.set()
+    await embedder.aembed_queries(["next"])
+    assert packs == 2
+    embedder.close()
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda embedder: pickle.loads(pickle.dumps(embedder))])
+def test_copies_and_pickles_carry_the_settings(embedder_folder: Path, duplicate: Any) -> None:
+    embedder = LocalEmbedder(embedder_folder, dimensions=48, instruction="Find code").warm_up()
+    twin = duplicate(embedder)
+    np.testing.assert_array_equal(twin.embed_query("x"), embedder.embed_query("x"))
+    assert (twin.model_id, twin.dimensions) == (embedder.model_id, 48)
+    assert twin._ready().loaded is embedder._ready().loaded  # a process shares weights under the same options
+
+
+def test_the_defaults_of_torch_change_nothing(embedder_folder: Path) -> None:
+    embedder = LocalEmbedder(embedder_folder)
+    before = embedder.embed_documents(["a"]).vectors
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        after = embedder.embed_documents(["a"]).vectors
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(after, before)
+
+
 async def test_async_equals_sync_and_does_not_block_the_loop(embedder_folder: Path) -> None:
     embedder = LocalEmbedder(embedder_folder, pack_tokens=16)
     texts = [f"text {i} " * 20 for i in range(150)]
@@ -342,6 +500,54 @@ def test_sentence_transformer_with_other_pooling_is_refused(embedder_folder: Pat
     theirs[1] = Pooling(64, pooling_mode="mean")
     with pytest.raises(ModelCheckError, match="last token only"):
         LocalEmbedder(theirs)
+
+
+def test_a_sentence_transformer_has_its_own_place_and_precision(embedder_folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(embedder_folder), device="cpu")
+    for option in (
+        {"device": "cpu"},
+        {"dtype": "float32"},
+        {"revision": "main"},
+        {"cache_folder": "x"},
+        {"local_files_only": True},
+    ):
+        with pytest.raises(ConfigurationError, match=f"'{next(iter(option))}' can't be set"):
+            LocalEmbedder(theirs, **option)  # type: ignore[arg-type]
+
+
+def test_an_instruction_goes_before_the_prompt_of_a_sentence_transformer(embedder_folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    theirs = SentenceTransformer(str(embedder_folder), device="cpu")
+    with pytest.raises(ConfigurationError, match="non-empty"):
+        LocalEmbedder(theirs, instruction="")
+    theirs.prompts["query"] = "query: "
+    with pytest.raises(ModelCheckError, match="give instruction="):
+        LocalEmbedder(theirs)
+    assert LocalEmbedder(theirs, instruction="Find code").instruction == "Find code"
+
+
+def test_a_sentence_transformer_in_training_stays_so_and_a_subclass_is_one(embedder_folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    class Mine(SentenceTransformer):
+        """Somebody's own."""
+
+    theirs = Mine(str(embedder_folder), device="cpu").train()
+    LocalEmbedder(theirs).embed_query("x")
+    assert all(module.training for module in theirs.modules())
+
+
+def test_a_sentence_transformer_without_a_transformer_is_refused(embedder_folder: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    words = StaticEmbedding(Tokenizer.from_file(str(embedder_folder / "tokenizer.json")), embedding_dim=8)
+    with pytest.raises(ModelCheckError, match="StaticEmbedding"):
+        LocalEmbedder(SentenceTransformer(modules=[words], device="cpu"))
 
 
 def test_object_that_is_no_model() -> None:

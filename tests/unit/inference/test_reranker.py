@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +117,9 @@ def test_an_instruction_that_leaves_no_room(reranker_folder: Path) -> None:
         {"max_length": 10},
         {"max_length": 99_999},
         {"max_query_length": 0},
+        {"max_query_length": "20"},
+        {"max_query_length": 1.5},
+        {"max_query_length": True},
         {"max_query_length": 9000},
         {"instruction": " "},
     ],
@@ -137,6 +141,35 @@ def test_wrong_inputs_are_named(reranker_folder: Path) -> None:
         reranker.score_pairs([("q", "a", "b")])  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"pairs\[1\]"):
         reranker.score_pairs([("q", "a"), "qa"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("documents", [None, 5, iter(["a"]), (text for text in ["a", "b"])])
+def test_documents_that_can_be_read_only_once_are_refused(reranker_folder: Path, documents: Any) -> None:
+    with pytest.raises(InputError, match=r"documents must be a list of strings, got .*no length"):
+        LocalReranker(reranker_folder).rerank("q", documents)
+
+
+@pytest.mark.parametrize("pairs", [None, zip(["q"], ["d"], strict=True)])
+def test_pairs_that_are_no_list_are_refused(reranker_folder: Path, pairs: Any) -> None:
+    with pytest.raises(InputError, match="pairs must be a list of pairs"):
+        LocalReranker(reranker_folder).score_pairs(pairs)
+
+
+@pytest.mark.parametrize("pair", [None, 5, {"query": "q", "document": "d"}, {"q", "d"}])
+def test_what_has_no_first_and_second_is_no_pair(reranker_folder: Path, pair: Any) -> None:
+    with pytest.raises(InputError, match=r"pairs\[0\] must be \(query, document\)"):
+        LocalReranker(reranker_folder).score_pairs([pair])
+
+
+def test_the_defaults_of_torch_change_nothing(reranker_folder: Path) -> None:
+    reranker = LocalReranker(reranker_folder)
+    before = reranker.rerank("q", ["a"]).logits
+    try:
+        torch.set_default_dtype(torch.float64)
+        after = reranker.rerank("q", ["a"]).logits
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(after, before)
 
 
 def test_an_embedding_model_is_refused(embedder_folder: Path) -> None:

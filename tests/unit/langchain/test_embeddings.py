@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from langchain_core.stores import InMemoryByteStore
 
+from qwen3_rag import LocalEmbedder
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.langchain import Qwen3Embeddings
 from qwen3_rag.langchain.embeddings import as_embeddings
@@ -172,6 +173,20 @@ def test_pickles_carry_the_name_and_the_settings():
     assert repr(twin) == repr(embeddings)
     assert type(twin.embedder) is type(embeddings.embedder)
     assert len(pickle.dumps(embeddings)) < 2000
+
+
+@local
+def test_pickles_carry_a_local_model():
+    embeddings = Qwen3Embeddings(LocalEmbedder("tiny", dimensions=64))
+    assert pickle.loads(pickle.dumps(embeddings)).embed_query("q") == embeddings.embed_query("q")
+
+
+@local
+def test_the_embedder_can_be_closed_behind_a_cache():
+    embeddings = Qwen3Embeddings("tiny", cache=InMemoryByteStore())
+    vector = embeddings.embed_query("q")
+    embeddings.embedder.close()
+    assert embeddings.embed_query("q") == vector
 
 
 def test_pickles_carry_a_ready_made_model(inner):

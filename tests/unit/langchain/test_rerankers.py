@@ -17,7 +17,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.langchain import Qwen3CrossEncoder, Qwen3Reranker
 from qwen3_rag.langchain.rerankers import RUN_NAME
 from tests.fakes import OverlapReranker
@@ -106,6 +106,14 @@ def test_no_documents_no_model_call(inner):
     assert inner.calls == []
 
 
+async def test_documents_of_a_generator_are_all_there(inner, documents):
+    reranker = Qwen3Reranker(inner)
+    expected = reranker.compress_documents(documents, QUERY)
+    assert reranker.compress_documents((d for d in documents), QUERY) == expected
+    assert await reranker.acompress_documents((d for d in documents), QUERY) == expected
+    assert reranker.compress_documents((d for d in ()), QUERY) == []
+
+
 async def test_no_documents_no_model_call_async(inner):
     assert await Qwen3Reranker(inner).acompress_documents([], QUERY) == []
     assert await Qwen3CrossEncoder(inner).ascore([]) == []
@@ -160,6 +168,28 @@ def test_unknown_settings_are_refused(inner, documents):
         Qwen3Reranker(inner).compress_documents(documents, QUERY, topn=3)
     with pytest.raises(TypeError, match="topn"):
         Qwen3Reranker("tiny", topn=3)
+
+
+async def test_candidates_of_any_kind_are_read_once(inner, documents):
+    reranker = Qwen3Reranker(inner)
+    expected = reranker.compress_documents(documents, QUERY)
+    assert reranker.compress_documents(iter(documents), QUERY) == expected
+    assert await reranker.acompress_documents((d for d in documents), QUERY) == expected
+
+
+@pytest.mark.parametrize("threshold", ["0.5", float("nan"), [0.5]])
+def test_a_threshold_that_is_no_number_is_refused(inner, threshold):
+    with pytest.raises(ConfigurationError, match="score_threshold"):
+        Qwen3Reranker(inner, score_threshold=threshold)
+
+
+@local
+def test_pairs_that_are_no_list_are_refused():
+    encoder = Qwen3CrossEncoder("tiny")
+    for pairs in (None, zip(["q"], ["d"], strict=True)):
+        with pytest.raises(InputError, match="pairs must be a list of pairs"):
+            encoder.score(pairs)
+    assert encoder.score([]) == []
 
 
 def test_with_options_is_a_copy_on_the_same_weights(inner):

@@ -237,9 +237,33 @@ def test_wrong_settings_are_refused_before_any_work(store, inner, embedder, opti
     assert (embedder.calls, inner.calls) == ([], [])
 
 
+def test_a_threshold_of_one_call_is_a_number(retriever, inner):
+    with pytest.raises(ConfigurationError, match="score_threshold"):
+        retriever.invoke(QUERY, score_threshold="0.5")
+    assert inner.calls == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topn": 3}, "topn: "),
+        ({"mode": "fuzzy"}, "mode: .*'sparse'.* got 'fuzzy'"),
+        ({"k": "many"}, "k: .*'many'"),
+        ({"score_threshold": "high", "tags": 3}, "tags: .*3; score_threshold: .*'high'"),
+    ],
+)
+def test_values_of_another_type_are_a_typed_error(store, inner, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Qwen3Retriever(store, inner, **options)
+
+
 def test_unknown_fields_and_sources_are_refused(store, inner):
     with pytest.raises(ValueError, match="topn"):
         Qwen3Retriever(store, inner, topn=3)
+    with pytest.raises(ConfigurationError, match="search_kwargs must be a mapping, got 'filter'"):
+        Qwen3Retriever(store, inner, search_kwargs="filter")
+    with pytest.raises(ConfigurationError, match="names of sources must be strings, got 1"):
+        Qwen3Retriever({1: store}, inner)
     with pytest.raises(ConfigurationError, match="vector store or retriever, got list"):
         Qwen3Retriever(["text"], inner)
 

@@ -238,6 +238,16 @@ def test_dict_round_trip():
     assert again.embedder.dimensions == 64
 
 
+def test_pydantic_round_trip():
+    model = Qwen3Embedding("tiny", instruction="find code", dimensions=64, device="cpu")
+    assert Qwen3Embedding.model_validate(model.model_dump()).to_dict() == model.to_dict()
+
+
+def test_paths_among_the_options_are_written_as_text(tmp_path):
+    model = Qwen3Embedding("tiny", cache_folder=tmp_path)
+    assert json.loads(model.to_json())["model_kwargs"] == {"cache_folder": str(tmp_path)}
+
+
 def test_dict_round_trip_with_a_cache():
     data = Qwen3Embedding("tiny", embeddings_cache=SimpleKVStore()).to_dict()
     json.dumps(data)

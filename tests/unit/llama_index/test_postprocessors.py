@@ -51,7 +51,14 @@ def test_construction_loads_nothing():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"top_n": 0}, {"top_n": True}, {"score_threshold": 1.1}, {"score_threshold": -0.1}, {"instruction": ""}],
+    [
+        {"top_n": 0},
+        {"top_n": True},
+        {"score_threshold": 1.1},
+        {"score_threshold": -0.1},
+        {"score_threshold": "0.5"},
+        {"instruction": ""},
+    ],
 )
 def test_impossible_arguments(arguments):
     with pytest.raises(ConfigurationError):
@@ -191,6 +198,13 @@ async def test_a_missing_query_is_an_error():
             await rerank.apostprocess_nodes(given)
 
 
+async def test_nodes_of_a_generator_are_all_there():
+    rerank = Qwen3Rerank(OverlapReranker())
+    expected = rerank.postprocess_nodes(nodes(), query_str=QUERY)
+    assert rerank.postprocess_nodes((node for node in nodes()), query_str=QUERY) == expected
+    assert await rerank.apostprocess_nodes((node for node in nodes()), query_str=QUERY) == expected
+
+
 async def test_no_nodes_no_call():
     core = OverlapReranker()
     rerank = Qwen3Rerank(core)
@@ -209,6 +223,23 @@ async def test_async_awaits_the_core():
 
     found = await Qwen3Rerank(AsyncOnly()).apostprocess_nodes(nodes(), query_str=QUERY)
     assert found == Qwen3Rerank(OverlapReranker()).postprocess_nodes(nodes(), query_str=QUERY)
+
+
+def test_pydantic_round_trip():
+    rerank = Qwen3Rerank("tiny", top_n=None, metadata_mode=MetadataMode.NONE, device="cpu")
+    assert Qwen3Rerank.model_validate(rerank.model_dump()).to_dict() == rerank.to_dict()
+
+
+def test_paths_among_the_options_are_written_as_text(tmp_path):
+    rerank = Qwen3Rerank("tiny", cache_folder=tmp_path)
+    assert json.loads(rerank.to_json())["model_kwargs"] == {"cache_folder": str(tmp_path)}
+
+
+async def test_nodes_that_can_be_read_only_once_are_all_scored():
+    rerank = Qwen3Rerank(OverlapReranker())
+    expected = rerank.postprocess_nodes(nodes(), query_str=QUERY)
+    assert rerank.postprocess_nodes(iter(nodes()), query_str=QUERY) == expected
+    assert await rerank.apostprocess_nodes((n for n in nodes()), query_str=QUERY) == expected
 
 
 def test_dict_round_trip():
