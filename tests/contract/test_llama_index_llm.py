@@ -495,6 +495,7 @@ def test_one_model_in_several_event_loops(server):
     llm = connect(server)
     for _ in range(3):
         assert asyncio.run(llm.achat([ChatMessage("Hello")])).message.content
+    assert len(llm._aclients) == 1  # those of closed loops can't be used again, and each holds a socket
 
 
 async def test_clients_of_one_call_are_closed(server):

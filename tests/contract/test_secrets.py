@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
+
+from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.milvus import MilvusCollection
 
 KEY = "sk-very-secret"
 
@@ -32,3 +36,12 @@ def test_no_key_leaves_an_adapter(adapter, monkeypatch):
     assert not [text for text in shown if KEY in text]
     monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-other")
     assert type(pickle.loads(pickle.dumps(adapter))) is type(adapter)
+
+
+def test_a_token_of_a_database_is_copied_but_not_pickled():
+    collection = MilvusCollection("http://localhost:19530", token=KEY)
+    with pytest.raises(ConfigurationError, match="must not get into a pickle") as caught:
+        pickle.dumps(collection)
+    assert KEY not in str(caught.value)
+    assert copy.deepcopy(collection).name == collection.name
+    assert pickle.loads(pickle.dumps(MilvusCollection("http://localhost:19530"))).name == collection.name

@@ -57,6 +57,8 @@ _Found: TypeAlias = Iterable[tuple[str, TextFile]]
 
 
 def _find_one(given: str, wanted: Wanted, reading: Reading, stack: ExitStack) -> _Found:
+    if not given.strip():
+        raise InputError(f"path {given!r} is empty: for the present folder give '.'")
     if (scheme := _SCHEME.match(given)) is not None:
         if scheme[1].lower() not in {"http", "https"}:
             raise InputError(f"can't read {scheme[0]!r} addresses: give an http:// or https:// address, or a path")

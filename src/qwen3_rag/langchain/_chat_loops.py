@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 import openai
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.DefaultAsyncHttpxClient] = WeakKeyDictionary()
+from qwen3_rag.thinking.loops import at_shutdown, forget_closed
+
+_Kept: TypeAlias = tuple[openai.DefaultAsyncHttpxClient, object]
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -21,9 +25,11 @@ def in_this_loop(client: openai.AsyncOpenAI) -> openai.AsyncOpenAI:
     """Returns a copy of a client that uses the connections of the running loop; all such copies share them."""
     loop = asyncio.get_running_loop()
     with _lock:
-        connections = _clients.get(loop)
-        if connections is None:
-            connections = _clients[loop] = openai.DefaultAsyncHttpxClient()
+        forget_closed(_clients)
+        if loop not in _clients:
+            opened = openai.DefaultAsyncHttpxClient()
+            _clients[loop] = opened, at_shutdown(opened.aclose)
+        connections, _ = _clients[loop]
     copied = client.copy(http_client=connections)
     copied.organization, copied.project = client.organization, client.project  # else OpenAI's, from the environment
     return copied

@@ -13,6 +13,7 @@ from openai.resources.chat import Completions
 from qwen3_rag.langchain._chat_blocks import DETAILS_KEY, reasoning_text
 from qwen3_rag.langchain._chat_format import response_format
 from qwen3_rag.thinking import Pieces
+from qwen3_rag.thinking.bodies import json_text
 
 _TEXT_KEYS: Final = {"type", "text"}
 
@@ -29,6 +30,17 @@ def tidy_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(form := tidy.get("response_format"), type):
         tidy["response_format"] = response_format(form, strict=True)
     return tidy
+
+
+def check_arguments(messages: Sequence[BaseMessage]) -> None:
+    """Checks that the arguments of the tool calls in a conversation can be written as JSON.
+
+    Raises:
+        InputError: If not.
+    """
+    for message in messages:
+        for call in message.tool_calls if isinstance(message, AIMessage) else ():
+            json_text(call["args"], f"the arguments of tool {call['name']!r}")
 
 
 def question_of(messages: Sequence[BaseMessage]) -> str:

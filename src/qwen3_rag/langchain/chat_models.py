@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from qwen3_rag.langchain._chat_format import Schema
 from qwen3_rag.langchain._chat_options import call_option, call_policy, model_profile, shown
-from qwen3_rag.langchain._chat_request import question_of, reasoning_of, sdk_parameters, tidy_payload
+from qwen3_rag.langchain._chat_request import check_arguments, question_of, reasoning_of, sdk_parameters, tidy_payload
 from qwen3_rag.langchain._chat_sending import SendingChat
 from qwen3_rag.langchain._chat_tokens import count_messages
 from qwen3_rag.langchain._structured import Method, Wanted, repairing_output, structured_output
@@ -167,6 +167,7 @@ class ChatQwen3(SendingChat):
         taken = {"thinking", "budget", "evidence", "extra_body", "stream_usage"}
         rest = {name: value for name, value in options.items() if name not in taken}
         converted = self._convert_input(messages).to_messages()
+        check_arguments(converted)
         return ask(
             tidy_payload(super()._get_request_payload(converted, stop=stop, **rest)),
             reasoning=[reasoning_of(message) for message in converted],

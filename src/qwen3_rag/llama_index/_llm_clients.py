@@ -10,11 +10,12 @@ from weakref import WeakKeyDictionary
 
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.llms.openai_like import OpenAILike
-from openai import AsyncOpenAI, Timeout
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 from openai import OpenAI as SyncOpenAI
 from typing_extensions import override
 
 from qwen3_rag.thinking import Endpoint
+from qwen3_rag.thinking.loops import at_shutdown, forget_closed
 
 Client = TypeVar("Client", SyncOpenAI, AsyncOpenAI)
 
@@ -26,7 +27,7 @@ class ClientKeeping(OpenAILike):
 
     _endpoint: Endpoint = PrivateAttr()
     # A client's connections belong to the event loop that opened them; kept for the next loop they are "closed" there.
-    _aclients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = PrivateAttr(
+    _aclients: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[AsyncOpenAI, object]] = PrivateAttr(
         default_factory=WeakKeyDictionary
     )
 
@@ -38,9 +39,9 @@ class ClientKeeping(OpenAILike):
 
     async def aclose(self) -> None:
         """Closes the connections of the calls in this event loop."""
-        client = self._aclients.pop(asyncio.get_running_loop(), None)
-        if client is not None and self._async_http_client is None:
-            await client.close()
+        kept = self._aclients.pop(asyncio.get_running_loop(), None)
+        if kept is not None and self._async_http_client is None:
+            await kept[0].close()
 
     @override
     def _get_credential_kwargs(self, is_async: bool = False) -> dict[str, Any]:
@@ -57,10 +58,20 @@ class ClientKeeping(OpenAILike):
     @override
     def _get_aclient(self) -> AsyncOpenAI:
         loop = asyncio.get_running_loop()
-        client = self._aclients.get(loop) or _anonymous(AsyncOpenAI(**self._get_credential_kwargs(is_async=True)))
+        forget_closed(self._aclients)
+        if loop in self._aclients:
+            return self._aclients[loop][0]
+        client = self._new_aclient()
         if self.reuse_client:
-            self._aclients[loop] = client
+            ours = self._async_http_client is None
+            self._aclients[loop] = client, at_shutdown(client.close) if ours else None
         return client
+
+    def _new_aclient(self) -> AsyncOpenAI:
+        options = self._get_credential_kwargs(is_async=True)
+        # The SDK's own would, when let go of, close itself in whatever loop runs then, and fail there.
+        http_client = options.pop("http_client", None) or DefaultAsyncHttpxClient()
+        return _anonymous(AsyncOpenAI(**options, http_client=http_client))
 
     @contextmanager
     def _connected(self) -> Iterator[SyncOpenAI]:

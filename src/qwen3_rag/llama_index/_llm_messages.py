@@ -5,7 +5,6 @@ The converter of llama-index-llms-openai drops `ThinkingBlock`s and refuses `Cac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from llama_index.core.bridge.pydantic import BaseModel
 from llama_index.llms.openai.utils import to_openai_message_dict
 
 from qwen3_rag.errors import InputError
+from qwen3_rag.thinking.bodies import json_text
 
 WireMessage = dict[str, Any]
 
@@ -154,5 +154,5 @@ def _tool_calls(message: ChatMessage) -> Iterator[dict[str, Any]]:
 
 def tool_call(call_id: str | None, name: str, arguments: Any) -> dict[str, Any]:
     """Returns a tool call as it stands in a message; arguments may be JSON already."""
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    text = arguments if isinstance(arguments, str) else json_text(arguments, f"the arguments of tool {name!r}")
     return {"id": call_id or "", "type": "function", "function": {"name": name, "arguments": text or "{}"}}

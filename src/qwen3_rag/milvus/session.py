@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from qwen3_rag.errors import CollectionError, ConfigurationError, StoreError
@@ -50,6 +50,20 @@ class Session:
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
     _connection: Connection | None = field(default=None, init=False, repr=False)
     _layout: Layout | None = field(default=None, init=False, repr=False)
+
+    def __copy__(self) -> Session:
+        return replace(self)  # closed: it connects on its first use, as this one did
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return replace(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.target.token is not None:
+            raise ConfigurationError(
+                f"the handle of collection {self.name!r} has a token, which must not get into a pickle: pickle uri and "
+                "name, and open it again with the token; copying works"
+            )
+        return Session, (self.target, self.db_name, self.settings)
 
     @property
     def name(self) -> str:

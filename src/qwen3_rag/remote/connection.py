@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -51,6 +52,7 @@ class ConnectionOptions(TypedDict, total=False):
 
 
 _MOST_AT_ONCE = 256
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
 
 def connect(server: Server, options: ConnectionOptions, env: Mapping[str, str] | None = None) -> HttpClient:
@@ -77,7 +79,7 @@ def connect(server: Server, options: ConnectionOptions, env: Mapping[str, str] |
         server=f"{server.title} at {url.host}",
         base_url=str(url).rstrip("/"),
         api_key=_key(server, url, options.get("api_key"), environment),
-        headers=options.get("headers"),
+        headers=_headers(options.get("headers")),
         timeouts=None if timeout is None else Timeouts.of(timeout),
         retries=_checked(options, "retries", RetryPolicy),
         rate_limit=_checked(options, "rate_limit", RateLimit),
@@ -132,6 +134,19 @@ def _may_have_key(server: Server, host: str) -> bool:
     if server.name == "dashscope":
         return is_dashscope_host(host)
     return any(host == known or (known.startswith(".") and host.endswith(known)) for known in server.key_hosts)
+
+
+def _headers(given: Mapping[str, str] | None) -> dict[str, str]:
+    """Returns the headers, or says which of them can't be sent, without its value, which may be a secret."""
+    headers = {} if given is None else given
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers must be a dict of names and values, got {type(headers).__name__}")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
+            raise ConfigurationError(f"{name!r} is no name of a header")
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            raise ConfigurationError(f"the header {name!r} must be a string of printable ASCII characters")
+    return dict(headers)
 
 
 def _checked(options: ConnectionOptions, name: str, kind: type[Any]) -> Any:

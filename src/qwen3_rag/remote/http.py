@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import ssl
 import time
@@ -90,8 +91,26 @@ class HttpClient:
         self._limit = rate_limit or RateLimit()
         self.concurrency = concurrency
         self._in_a_row = 0
+        self._start_closed()
+
+    def _start_closed(self) -> None:
         self._opened: list[_Opened] = []  # one at most, in a list that outlives the client
         weakref.finalize(self, _close_later, self._opened).atexit = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HttpClient:
+        return self  # copies of a model share its connections
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._key is not None or self._headers:
+            raise ConfigurationError(
+                f"the client of {self.server} holds a key or headers, which must not get into a pickle: make the model "
+                "again where it is needed; copying works"
+            )
+        return {name: value for name, value in self.__dict__.items() if name != "_opened"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start_closed()
 
     async def post(self, request: Request) -> Any:
         """Sends a request, again where that may help, and returns the decoded body of the answer.
@@ -103,8 +122,8 @@ class HttpClient:
         content = _encode(request.body)
         last: list[RemoteError] = []
         try:
-            async with asyncio.timeout(self._timeouts.total):
-                return await self._attempts(request, content, last)
+            async with asyncio.timeout(self._timeouts.total) as deadline:
+                return await self._attempts(request, content, last, deadline)
         except TimeoutError as cause:
             if isinstance(cause, RemoteError):
                 raise
@@ -123,30 +142,33 @@ class HttpClient:
             if opened.loop is asyncio.get_running_loop():
                 await opened.client.aclose()
 
-    async def _attempts(self, request: Request, content: bytes, errors: list[RemoteError]) -> Any:
-        deadline = time.monotonic() + self._timeouts.total
+    async def _attempts(
+        self, request: Request, content: bytes, errors: list[RemoteError], deadline: asyncio.Timeout
+    ) -> Any:
         while True:
             try:
-                answer = await self._attempt(request, content)
+                answer = await self._attempt(request, content, deadline)
             except RemoteError as error:
                 self._in_a_row += 1
                 errors.append(error)
                 error.attempts = len(errors)
                 delay = self._retries.delay(errors, self._in_a_row)
-                now = time.monotonic()
-                if delay is None or now + delay >= deadline:
+                if delay is None or delay >= _left(deadline):
                     raise
                 if error.retry_after:
-                    self._limit.pause(now + error.retry_after)
+                    self._limit.pause(time.monotonic() + error.retry_after)
             else:
                 self._in_a_row = 0
                 return answer
             await asyncio.sleep(delay)  # without a place among the requests on their way, which others take meanwhile
 
-    async def _attempt(self, request: Request, content: bytes) -> Any:
+    async def _attempt(self, request: Request, content: bytes, deadline: asyncio.Timeout) -> Any:
         opened = self._connected()
+        left = _left(deadline)
+        deadline.reschedule(None)  # until it is this request's turn: a long queue is not the server's fault
         async with opened.places:
             await self._limit.acquire(request.tokens, time.monotonic)
+            deadline.reschedule(asyncio.get_running_loop().time() + left)
             with self._faults():
                 status, headers, body = await self._exchange(opened.client, request.path, content)
         if not httpx.codes.is_success(status):
@@ -228,6 +250,11 @@ class _Opened:
     places: asyncio.Semaphore
 
 
+def _left(deadline: asyncio.Timeout) -> float:
+    when = deadline.when()
+    return math.inf if when is None else when - asyncio.get_running_loop().time()
+
+
 def _close_later(opened: list[_Opened]) -> None:
     """Closes the connections of a client that nobody holds any more, in their own loop."""
     for item in opened:
@@ -248,6 +275,8 @@ def check_key(key: SecretStr) -> SecretStr:
         ConfigurationError: If it is empty or can't stand in a header.
     """
     value = key.get_secret_value()
+    if not isinstance(value, str):
+        raise ConfigurationError(f"the API key must be a string or a SecretStr, got {type(value).__name__}")
     if not value or not value.isascii() or not value.isprintable() or value != value.strip():
         raise ConfigurationError("the API key is empty or has spaces, line breaks or characters that no key has")
     return key

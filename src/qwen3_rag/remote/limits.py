@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from numbers import Real
 
 from qwen3_rag.errors import ConfigurationError
 
@@ -42,7 +43,9 @@ class RateLimit:
 
     def __init__(self, *, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
         for name, value in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
-            if value is not None and (isinstance(value, bool) or not 0 < value < math.inf):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf
+            ):
                 raise ConfigurationError(f"{name} must be positive or None, got {value!r}")
         self._requests = None if requests_per_minute is None else _Pace(requests_per_minute)
         self._tokens = None if tokens_per_minute is None else _Pace(tokens_per_minute)

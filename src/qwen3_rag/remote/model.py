@@ -56,6 +56,9 @@ class RemoteModel(ABC, Generic[S]):
         self._learned: S | None = None
         self._learning: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_learning": None}  # a lock of this process
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({f'{self._server.name}:{self._model}'!r}, {self._client.server!r})"
 

@@ -14,7 +14,8 @@ class Timeouts:
     Attributes:
         connect: For a connection, the TLS handshake included.
         read: For the next bytes of an answer; a long computation on the server's side counts.
-        total: For one request with all its attempts and waits. A call may take many requests.
+        total: For one request with all its attempts and the waits between them, but not the wait for its turn where
+            `concurrency` or `rate_limit` make it queue. A call may take many requests.
     """
 
     connect: float = 10.0

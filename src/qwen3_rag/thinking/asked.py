@@ -8,7 +8,8 @@ from typing import Any, Final, Self, TypeAlias
 
 from qwen3_rag.errors import ConfigurationError
 from qwen3_rag.models import chat_facts
-from qwen3_rag.thinking.bodies import merge, without_thinking
+from qwen3_rag.texts import whole
+from qwen3_rag.thinking.bodies import check_json, merge, without_thinking
 from qwen3_rag.thinking.budget import ThinkingBudget
 from qwen3_rag.thinking.call import Call, Plan
 from qwen3_rag.thinking.endpoints import Endpoint
@@ -41,6 +42,7 @@ BODY_PARAMETERS: Final = frozenset(
 
 It does know `reasoning_effort`, but that is a spelling of thinking and has to be weighed against the others.
 """
+_NOT_SENT_AS_JSON: Final = frozenset({"timeout", "extra_headers", "extra_query"})
 _SAMPLING: Final = frozenset({"temperature", "top_p", "top_k", "min_p", "presence_penalty"})
 
 
@@ -67,6 +69,7 @@ class Asked:
 
         Raises:
             ConfigurationError: If several answers were asked for and have to be streamed.
+            InputError: If something in it can't be written as JSON; the message says where.
         """
         dialect = self.call.endpoint.dialect
         messages = outgoing(self.payload["messages"], self.reasoning, mode=plan.history, dialect=dialect)
@@ -85,12 +88,15 @@ class Asked:
             raise ConfigurationError(
                 f"n={request['n']} answers can't be streamed, and this call has to be: leave n out"
             )
+        for name, value in request.items():
+            if name not in _NOT_SENT_AS_JSON:
+                check_json(value, name)
         return request
 
     def formatting(self, answer: str) -> Self:
         """Returns the second call, which does not think and brings the answer of the first into its format."""
         form = self.call.response_format
-        messages = formatting_messages(self.call.question, answer, form)
+        messages = formatting_messages(self.call.question, whole(answer), form)
         call = replace(
             self.call,
             policy=ThinkingPolicy(enabled=False),
@@ -135,9 +141,13 @@ def ask(
         include_usage: Whether a stream shall end with the token counts.
 
     Raises:
-        ConfigurationError: If the payload has a parameter that nobody knows.
+        ConfigurationError: If the payload has a parameter that nobody knows, no model, or `extra_body` is no mapping.
     """
     rest = dict(payload)
+    if not isinstance(rest.get("model"), str):
+        raise ConfigurationError(f"model must be the name of a model, got {rest.get('model')!r}")
+    if not isinstance(extra_body or {}, Mapping):
+        raise ConfigurationError(f"extra_body must be a dict of fields of the request, got {extra_body!r:.80}")
     body = {**(rest.pop("extra_body", None) or {}), **_take_body(rest, parameters)}
     form, choice = rest.pop("response_format", None), rest.pop("tool_choice", None)
     rest.pop("stream", None)

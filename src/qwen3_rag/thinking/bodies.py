@@ -7,8 +7,15 @@ gives one, all of ours go.
 from __future__ import annotations
 
 import copy
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel
+
+from qwen3_rag.errors import InputError
+from qwen3_rag.texts import check_unicode
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -51,6 +58,51 @@ def merge(ours: Mapping[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = copy.deepcopy(value)
     return merged
+
+
+def check_json(value: Any, where: str) -> None:
+    """Checks that a part of a request can be written as JSON in UTF-8.
+
+    Pydantic objects are left to the `openai` package, which writes them.
+
+    Args:
+        value: The part.
+        where: How messages call it.
+
+    Raises:
+        InputError: If it holds half of a surrogate pair, or something that JSON does not have.
+    """
+    if isinstance(value, str):
+        check_unicode(value, where)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            check_unicode(str(name), f"a name in {where}")
+            check_json(item, f"{where}.{name}")
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            check_json(item, f"{where}[{place}]")
+    elif not (
+        value is None or isinstance(value, BaseModel) or (isinstance(value, int | float) and math.isfinite(value))
+    ):
+        raise InputError(
+            f"{where} is {value!r:.80}, which JSON does not have: give texts, finite ints and floats, lists and dicts"
+        )
+
+
+def json_text(value: Any, where: str) -> str:
+    """Writes a value as JSON.
+
+    Args:
+        value: The value.
+        where: How messages call it.
+
+    Raises:
+        InputError: If it holds something that JSON does not have.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except TypeError as error:
+        raise InputError(f"{where} can't be written as JSON: {error}") from error
 
 
 def overlay(ours: Mapping[str, Any], users: Mapping[str, Any]) -> dict[str, Any]:

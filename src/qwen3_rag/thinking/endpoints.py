@@ -139,6 +139,8 @@ def _filled(url: str, workspace_id: str | None) -> str:
 
 def _checked_url(url: str) -> str:
     url = url.strip().rstrip("/")
+    if not url.isprintable() or " " in url:
+        raise ConfigurationError(f"base_url must be a URL such as http://localhost:8000/v1, got {url!r}")
     owner = match_host(url)
     parts = urlsplit(url)
     if parts.username or parts.password:
@@ -170,6 +172,8 @@ def _key_from_env(holder: Dialect, env: Mapping[str, str]) -> str | None:
 
 def _checked_key(key: str, where: str) -> str:
     """Refuses what can't be a header's value, without printing it: the HTTP library would, in its error."""
+    if not isinstance(key, str):
+        raise ConfigurationError(f"{where} must be a string or a SecretStr, got {type(key).__name__}")
     key = key.strip()
     if not key:
         raise ConfigurationError(f"{where} is empty; it must hold the key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Final
 
 from qwen3_rag.errors import ConfigurationError
@@ -39,7 +40,7 @@ class Price:
     def __post_init__(self) -> None:
         for name in ("input", "output", "cached", "cache_creation", "thinking_output"):
             price = getattr(self, name)
-            if price is not None and not (math.isfinite(price) and price >= 0):
+            if price is not None and not (isinstance(price, Real) and 0 <= float(price) < math.inf):
                 raise ConfigurationError(f"the price {name!r} per 1,000,000 tokens must be 0 or more, got {price!r}")
 
     def cost(self, usage: Usage) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -41,8 +42,9 @@ class Evidence:
     scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", tuple(self.scores))  # an iterator could be read only once
         for score in self.scores:
-            if not (math.isfinite(score) and 0 <= score <= 1):
+            if not (isinstance(score, Real) and 0 <= score <= 1):
                 raise ConfigurationError(f"evidence is made of P(yes) between 0 and 1, got the score {score!r}")
 
 

@@ -53,7 +53,9 @@ class CallPieces:
 
     def _place(self, piece: Json) -> dict[str, Any]:
         function = piece.get("function") or {}
-        given, name, index = piece.get("id") or "", function.get("name") or "", piece.get("index")
+        given, name, index = str(piece.get("id") or ""), function.get("name") or "", piece.get("index")
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a tool must be a string, got {name!r:.80}")
         text = _text(function.get("arguments"))
         position = self._find(given, name, index)
         if new := position is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import time
 
 import pytest
@@ -46,6 +48,15 @@ def test_from_texts_end_to_end(retriever):
         added = {key: document.metadata.pop(key) for key in ("relevance_score", "retrieval_score", "retrieval_rank")}
         assert document == original
         assert added["retrieval_score"] == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_one_in_use_can_be_copied_and_pickled(retriever, duplicate):
+    found = retriever.invoke(QUERY)
+    twin = duplicate(retriever)
+    assert [d.page_content for d in twin.invoke(QUERY)] == [d.page_content for d in found]
+    twin.source.close()
+    assert retriever.invoke(QUERY) == found
 
 
 def test_every_argument_acts(retriever, embedder, inner):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from importlib.resources import files
@@ -37,6 +39,13 @@ QUERY = "where does milvus store data"
 
 def build(tmp_path, **options):
     return Qwen3Retriever.from_texts(TEXTS, WordEmbedder(), OverlapReranker(), uri=tmp_path / "test.db", **options)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_one_in_use_can_be_copied_and_pickled(tmp_path, duplicate):
+    retriever = build(tmp_path)
+    found = retriever.retrieve(QUERY)
+    assert [hit.node.node_id for hit in duplicate(retriever).retrieve(QUERY)] == [hit.node.node_id for hit in found]
 
 
 class Fixed(BaseRetriever):

@@ -161,6 +161,13 @@ def test_what_is_no_file_is_not_waited_for(docs):
         stored("docs/pipe.md")
 
 
+@pytest.mark.parametrize("given", ["", "  ", [""], ["a.md", ""]])
+def test_an_empty_path_is_not_the_present_folder(docs, monkeypatch, given):
+    monkeypatch.chdir(docs)
+    with pytest.raises(InputError, match=r"is empty: for the present folder give '\.'"):
+        stored(given)
+
+
 def test_other_addresses_are_refused():
     for address in ("ftp://host/a.md", "s3://bucket/a.zip", "file:///etc/a.md"):
         with pytest.raises(InputError, match="give an http"):

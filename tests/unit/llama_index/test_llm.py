@@ -13,7 +13,7 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms.utils import resolve_llm
 
 from qwen3_rag import llama_index
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.llama_index import Qwen3LLM
 from qwen3_rag.models import chat_facts
 from qwen3_rag.thinking import Evidence, ThinkingBudget, ThinkingPolicy
@@ -244,3 +244,11 @@ async def test_closing_async():
     await llm.aclose()
     assert client.is_closed()
     await llm.aclose()
+
+
+def test_half_of_a_surrogate_pair_is_refused_with_its_place():
+    llm = Qwen3LLM(**LOCAL)
+    with pytest.raises(InputError, match=r"messages\[0\]\.content holds half of a surrogate pair"):
+        llm.complete("a\ud800")
+    with pytest.raises(InputError, match=r"messages\[0\]\.content holds half of a surrogate pair"):
+        list(llm.stream_complete("a\ud800"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 
 import pytest
 from hypothesis import given
@@ -142,3 +143,10 @@ def test_the_question_is_the_users_last_message():
     messages = [ChatMessage("one"), ChatMessage("two"), ChatMessage(role="assistant", content="three")]
     assert question_of(messages) == "two"
     assert question_of(messages[2:]) == ""
+
+
+@pytest.mark.parametrize("arguments", [{"day": dt.date(2026, 1, 1)}, {"a": {1}}])
+def test_arguments_that_are_no_json_are_named(arguments):
+    calls = [{"id": "c", "function": {"name": "look", "arguments": arguments}}]
+    with pytest.raises(InputError, match="arguments of tool 'look' can't be written as JSON"):
+        wire(role="assistant", tool_calls=calls)

@@ -93,6 +93,12 @@ def test_both_spellings_of_a_servers_address_work(url):
         ("vllm", {"api_key": ""}, "API key is empty"),
         ("vllm", {"api_key": "sk-1\n"}, "API key"),
         ("vllm", {"api_key": "ключ"}, "API key"),
+        ("vllm", {"api_key": 5}, "API key must be a string"),
+        ("vllm", {"headers": {"X-Team": "sécret"}}, "header 'X-Team' must be"),
+        ("vllm", {"headers": {"X-Team": "secret\nX: y"}}, "header 'X-Team' must be"),
+        ("vllm", {"headers": {"X-Team": None}}, "header 'X-Team' must be"),
+        ("vllm", {"headers": {"X Team": "a"}}, "'X Team' is no name"),
+        ("vllm", {"headers": "X-Team: secret"}, "headers must be a dict"),
         ("vllm", {"max_retries": 3}, "unknown option 'max_retries': a connection takes base_url"),
     ],
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -18,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from qwen3_rag import load_embedder
-from qwen3_rag.errors import InputError, RemoteConnectionError, RemoteTimeoutError
-from qwen3_rag.remote import RetryPolicy, Timeouts
+from qwen3_rag.errors import ConfigurationError, InputError, RemoteConnectionError, RemoteTimeoutError
+from qwen3_rag.remote import RateLimit, RetryPolicy, Timeouts
 from qwen3_rag.remote.loop import LOOP
 from tests.remote_server.faults import TEXTS, right
 from tests.remote_server.loopback import Loopback, Received, Reply
@@ -63,6 +65,31 @@ def test_no_more_requests_at_once_than_allowed():
         with ThreadPoolExecutor(4) as pool:  # the bound is the model's, not the call's
             list(pool.map(lambda t: model.embed_documents([f"{t} {n}" for n in range(8)]), range(4)))
     assert most == [4]
+
+
+@pytest.mark.parametrize("options", [{"concurrency": 1}, {"rate_limit": RateLimit(requests_per_minute=600)}])
+def test_a_request_that_waits_for_its_turn_is_in_time(options):
+    """Many requests of one call queue here; the deadline is for the server."""
+    with Loopback(slow(0.1)) as server:
+        model = embedder(server.url, timeout=0.8, retries=RetryPolicy(attempts=1), **options)
+        assert len(model.embed_documents([f"text {n}" for n in range(24)]).vectors) == 24
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_in_use_can_be_copied_and_pickled(duplicate):
+    with Loopback(right) as server:
+        model = embedder(server.url)
+        vectors = model.embed_documents(TEXTS).vectors
+        assert (duplicate(model).embed_documents(TEXTS).vectors == vectors).all()
+
+
+@pytest.mark.parametrize("secret", [{"api_key": "sk-secret"}, {"headers": {"Authorization": "sk-secret"}}])
+def test_a_secret_gets_into_no_pickle(secret):
+    model = embedder("http://localhost:9", **secret)
+    with pytest.raises(ConfigurationError, match="must not get into a pickle") as caught:
+        pickle.dumps(model)
+    assert "sk-secret" not in str(caught.value)
+    assert copy.deepcopy(model).model_id == model.model_id
 
 
 def test_a_closed_model_opens_again_when_used():

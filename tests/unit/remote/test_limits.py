@@ -55,7 +55,7 @@ def test_a_pause_holds_everybody():
     assert limit.still_paused(11.0) == 0.0
 
 
-@pytest.mark.parametrize("value", [0, -5, float("inf"), float("nan"), True])
+@pytest.mark.parametrize("value", [0, -5, float("inf"), float("nan"), True, "60"])
 @pytest.mark.parametrize("name", ["requests_per_minute", "tokens_per_minute"])
 def test_impossible_limits_are_refused(name, value):
     with pytest.raises(ConfigurationError, match=name):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
-from qwen3_rag.errors import ConfigurationError
+from qwen3_rag.errors import ConfigurationError, InputError
 from qwen3_rag.thinking import LEARNED, ThinkingPolicy, plan, resolve_endpoint
 from qwen3_rag.thinking.asked import BODY_PARAMETERS, Asked, ask
 from qwen3_rag.thinking.formatting import JSON_OBJECT, formatting_messages
@@ -121,3 +122,52 @@ def test_the_prompt_for_any_json_object():
     system, _ = formatting_messages("Q", "A", JSON_OBJECT)
     assert "JSON" in system["content"]  # DashScope wants the word
     assert "schema" not in system["content"]
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"model": "a\ud800"}, "model"),
+        ({"messages": [MESSAGES[0], {"role": "user", "content": "a\ud800"}]}, r"messages\[1\]\.content"),
+        ({"tools": [{"function": {"name": "f", "parameters": {"x\ud800": 1}}}]}, r"tools\[0\]\.function\.parameters"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "\ud800"}}}, r"json_schema\.name"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"extra_body": {"a": [{1}]}}, r"extra_body\.a\[0\] is \{1\}"),
+        ({"top_k": np.int64(5)}, r"extra_body\.top_k is np\.int64\(5\)"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_place(options, where):
+    with pytest.raises(InputError, match=where):
+        request(asked(**options))
+
+
+def test_reasoning_that_goes_back_is_checked_too():
+    messages = [*MESSAGES, {"role": "assistant", "content": "A", "reasoning_content": "\ud800"}]
+    call = ask(
+        {"model": "qwen-plus", "messages": messages},
+        reasoning=(None,) * 3,
+        question="Q",
+        parameters=PARAMETERS,
+        endpoint=resolve_endpoint(base_url="http://localhost:9/v1", dialect="dashscope", api_key="k"),
+        policy=ThinkingPolicy(history="preserve"),
+    )
+    with pytest.raises(InputError, match=r"messages\[2\]\.reasoning_content"):
+        request(call)
+
+
+def test_half_a_pair_in_an_answer_does_not_keep_it_from_its_format():
+    again = asked(response_format=SCHEMA, thinking=True).formatting("a\ud800")
+    assert request(again)["messages"][-1]["content"].endswith("a?")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"model": None}, "model must be"),
+        ({"model": 5}, "model must be"),
+        ({"extra_body": "x"}, "extra_body must be a dict"),
+    ],
+)
+def test_what_can_be_no_call_is_refused(options, told):
+    with pytest.raises(ConfigurationError, match=told):
+        asked(**options)

@@ -230,7 +230,7 @@ def test_the_cost_of_a_call(model, usage, cost):
     assert PRICES[model].cost(usage) == pytest.approx(cost)
 
 
-@pytest.mark.parametrize("price", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("price", [-0.1, float("nan"), float("inf"), "1"])
 @pytest.mark.parametrize("name", ["input", "output", "cached", "cache_creation", "thinking_output"])
 def test_prices_are_checked(name, price):
     with pytest.raises(ConfigurationError, match=name):

@@ -85,10 +85,15 @@ def test_policies_and_decisions_never_change():
             item.enabled = True
 
 
-@pytest.mark.parametrize("score", [-0.01, 1.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("score", [-0.01, 1.01, float("nan"), float("inf"), "0.5", None])
 def test_evidence_is_made_of_probabilities(score):
     with pytest.raises(ConfigurationError, match="between 0 and 1"):
         Evidence((0.5, score))
+
+
+def test_evidence_can_come_from_an_iterator():
+    """Checking would use it up, and nothing would be left for the decision."""
+    assert Evidence(score for score in (0.1, 0.9)) == Evidence((0.1, 0.9))
 
 
 @pytest.mark.parametrize(

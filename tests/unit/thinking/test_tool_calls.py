@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from qwen3_rag.thinking.tool_calls import CallPieces
 
 
-def piece(
-    arguments: Any, index: int | None = None, call_id: str | None = None, name: str | None = None
-) -> dict[str, Any]:
+def piece(arguments: Any, index: int | None = None, call_id: Any = None, name: Any = None) -> dict[str, Any]:
     return {"index": index, "id": call_id, "function": {"name": name, "arguments": arguments}}
 
 
@@ -99,3 +97,11 @@ def test_any_cut_gives_the_same_calls(arguments, sizes, numbered):
             text = text[size:]
     assert [json.loads(call["function"]["arguments"]) for call in pieces.whole()] == arguments
     assert [call["id"] for call in pieces.whole()] == [f"id{number}" for number in range(len(arguments))]
+
+
+def test_an_id_that_is_a_number_and_a_name_that_is_none():
+    pieces = CallPieces()
+    pieces.feed([piece("{}", 0, 5, "f")])
+    assert told(pieces) == [("5", "f", "{}")]
+    with pytest.raises(TypeError, match="name of a tool must be a string, got 5"):
+        pieces.feed([piece("{}", 1, "b", 5)])

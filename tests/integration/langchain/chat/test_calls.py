@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import threading
 import time
@@ -12,7 +13,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from qwen3_rag.errors import ConfigurationError, ServerTimeoutError
+from qwen3_rag.errors import ConfigurationError, InputError, ServerTimeoutError
 from qwen3_rag.langchain import cache_prefix
 from qwen3_rag.thinking import LEARNED, ThinkingBudget, ThinkingPolicy
 from qwen3_rag.tokens import estimate_tokens
@@ -337,3 +338,37 @@ def test_traces_name_the_server_and_the_thinking(server, chat):
     assert (metadata["ls_provider"], metadata["ls_model_name"]) == ("dashscope", "qwen-plus")
     assert params["thinking"] is True
     assert params["budget"] == "ThinkingBudget(tokens=100, spent=0, remaining=100)"
+
+
+# --- what can't be sent
+
+
+@pytest.mark.parametrize(
+    ("content", "args", "told"),
+    [
+        ("a\ud800", {}, r"messages\[0\]\.content holds half of a surrogate pair"),
+        ("Hi", {"at": "\ud800"}, r"messages\[1\]\.tool_calls\[0\]\.function\.arguments holds half"),
+        ("Hi", {"at": {1}}, "arguments of tool 'look' can't be written as JSON"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_can_not_be_sent_is_named_and_costs_nothing(server, chat, *, content, args, told, streamed):
+    messages = [
+        HumanMessage(content),
+        AIMessage("", tool_calls=[{**CALL, "args": args}]),
+        ToolMessage("blue", tool_call_id="c1"),
+    ]
+    budget = ThinkingBudget(1000)
+    model = chat(thinking=True, budget=budget)
+    with pytest.raises(InputError, match=told):
+        list(model.stream(messages)) if streamed else model.invoke(messages)
+    assert budget.remaining == 1000
+
+
+def test_copies_share_connections_and_budget(server, chat):
+    model = chat(budget=ThinkingBudget(1000))
+    model.invoke("Hi")
+    for copied in (copy.copy(model), copy.deepcopy(model), copy.deepcopy(model.bind(thinking=False)).bound):
+        assert copied.root_client is model.root_client
+        assert copied.budget is model.budget
+        assert copied.invoke("Hi").text

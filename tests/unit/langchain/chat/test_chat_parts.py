@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 
 import openai
 import pytest
@@ -159,6 +161,21 @@ def test_each_event_loop_has_connections_of_its_own(monkeypatch):
         return first._client
 
     assert asyncio.run(run()) is not asyncio.run(run())
+
+
+def test_connections_of_closed_event_loops_are_let_go_of():
+    """They hold their loop, so that weak keys alone keep both, and a socket, for each `asyncio.run` of a program."""
+    client = openai.AsyncOpenAI(api_key="k", base_url="http://127.0.0.1:9/v1")
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        in_this_loop(client)._client.loop = loop  # as an open connection does
+        return weakref.ref(loop)
+
+    loops = [asyncio.run(run()) for _ in range(3)]
+    asyncio.run(run())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 3
 
 
 # --- imports
