@@ -54,9 +54,10 @@ def test_from_texts_end_to_end(retriever):
 def test_one_in_use_can_be_copied_and_pickled(retriever, duplicate):
     found = retriever.invoke(QUERY)
     twin = duplicate(retriever)
-    assert [d.page_content for d in twin.invoke(QUERY)] == [d.page_content for d in found]
+    # Not the scores: their last digit changes when Milvus Lite has built its index, some time after a write.
+    assert [d.id for d in twin.invoke(QUERY)] == [d.id for d in found]
     twin.source.close()
-    assert retriever.invoke(QUERY) == found
+    assert [d.id for d in retriever.invoke(QUERY)] == [d.id for d in found]
 
 
 def test_every_argument_acts(retriever, embedder, inner):
