@@ -198,15 +198,21 @@ compares = st.one_of(
     st.builds(Compare, st.sampled_from(LIST_KEYS), st.just("contains_all"), st.lists(VALUES, min_size=1, max_size=3)),
     st.builds(Compare, st.just("flag"), st.sampled_from(["==", "!="]), st.booleans() | STRINGS | st.none()),
 )
-filters = st.recursive(
-    compares,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(lambda o: And(*o)),
-        st.lists(inner, max_size=3).map(lambda o: Or(*o)),
-        st.builds(Not, inner),
-    ),
-    max_leaves=6,
-)
+
+
+def filter_trees(leaves, max_leaves):
+    return st.recursive(
+        leaves,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3).map(lambda o: And(*o)),
+            st.lists(inner, max_size=3).map(lambda o: Or(*o)),
+            st.builds(Not, inner),
+        ),
+        max_leaves=max_leaves,
+    )
+
+
+filters = filter_trees(compares, max_leaves=6)
 
 
 @settings(max_examples=250, deadline=None)

@@ -30,7 +30,7 @@ from qwen3_rag.milvus.metadata import find_ids, replace_metadata
 from qwen3_rag.types import Passage
 from tests.fakes import OverlapReranker, WordEmbedder
 from tests.integration.milvus_support import lite_server, vectors
-from tests.integration.test_milvus_filters import HOSTILE, ORDER, matches, text_values
+from tests.integration.test_milvus_filters import HOSTILE, ORDER, filter_trees, matches, text_values
 from tests.integration.test_milvus_interop import release
 
 NAME = "LangChainCollection"
@@ -154,29 +154,29 @@ def add_metadata_fields(schema: Any, kind: str, first: dict[str, Any]) -> None:
 KINDS = ["columns", "columns, integers", "dynamic", "json"]
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def made(request, tmp_path_factory):
-    kind, _, integers = request.param.partition(", ")
-    uri = str(tmp_path_factory.mktemp("foreign") / "m.db")
+@contextmanager
+def opened(kind: str, folder: Path) -> Iterator[Made]:
+    layout, _, integers = kind.partition(", ")
+    uri = str(folder / "m.db")
     client = MilvusClient(uri)
-    passages = make(client, kind, auto_id=bool(integers))
+    passages = make(client, layout, auto_id=bool(integers))
     with MilvusCollection(uri, NAME, metric="L2") as collection:
-        yield Made(collection, client, passages, request.param)
+        yield Made(collection, client, passages, kind)
         client.close()
     release(uri)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request, tmp_path_factory):
+    with opened(request.param, tmp_path_factory.mktemp("foreign")) as found:
+        yield found
 
 
 @pytest.fixture
 def fresh(request, tmp_path):
     """One that a test may change; `request.param` is where its metadata are."""
-    kind, _, integers = request.param.partition(", ")
-    uri = str(tmp_path / "m.db")
-    client = MilvusClient(uri)
-    passages = make(client, kind, auto_id=bool(integers))
-    with MilvusCollection(uri, NAME, metric="L2") as collection:
-        yield Made(collection, client, passages, request.param)
-        client.close()
-    release(uri)
+    with opened(request.param, tmp_path) as found:
+        yield found
 
 
 def by_id(passages: list[Passage]) -> list[Passage]:
@@ -264,15 +264,7 @@ compares = st.one_of(
         Compare, st.just("flag"), st.sampled_from(["in", "not in"]), st.lists(st.booleans() | st.none(), max_size=2)
     ),
 )
-filters = st.recursive(
-    compares,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(lambda o: And(*o)),
-        st.lists(inner, max_size=3).map(lambda o: Or(*o)),
-        st.builds(Not, inner),
-    ),
-    max_leaves=5,
-)
+filters = filter_trees(compares, max_leaves=5)
 
 
 def needs_order_of_ids(node: Any) -> bool:

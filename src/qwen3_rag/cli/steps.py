@@ -17,7 +17,7 @@ from qwen3_rag.types import Embedder, Hit, Reranker
 
 if TYPE_CHECKING:
     from qwen3_rag.langchain import Qwen3Retriever
-    from qwen3_rag.milvus.collection import Metric
+    from qwen3_rag.milvus.schema import Metric
 
 TINY = "tiny"
 """The bundled models."""

@@ -24,7 +24,7 @@ def count_messages(
     Args:
         messages: Messages as they go on the wire.
         tools: Tool definitions as they go on the wire; the template prints them as JSON.
-        count: TokenCounters the tokens of a text.
+        count: Counts the tokens of a text.
     """
     total = _OPENING_TOKENS
     for message in messages:

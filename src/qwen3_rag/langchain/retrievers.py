@@ -22,13 +22,13 @@ from qwen3_rag.langchain._first_stage import FirstStage, Source, first_stage, fi
 from qwen3_rag.langchain.embeddings import as_embeddings
 from qwen3_rag.langchain.rerankers import Qwen3Reranker, RerankOptions
 from qwen3_rag.langchain.tools import search_tool
-from qwen3_rag.langchain.vectorstores import CollectionOptions, MilvusStore, split_options
+from qwen3_rag.langchain.vectorstores import MilvusStore, StoreOptions, split_options
 from qwen3_rag.milvus import MilvusCollection
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 from qwen3_rag.retrieval import Mode, allowed, check_names
 
 
-class RetrieverOptions(CollectionOptions, RerankOptions, total=False):
+class RetrieverOptions(StoreOptions, RerankOptions, total=False):
     """What the constructors that make their own store take beside the two models."""
 
     k: int | None

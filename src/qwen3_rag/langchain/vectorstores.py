@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -17,20 +17,13 @@ from qwen3_rag.langchain._convert import batches, refuse, to_document, to_passag
 from qwen3_rag.langchain._search import AnyFilter, MilvusSearch
 from qwen3_rag.langchain.embeddings import Qwen3Embeddings, as_embeddings
 from qwen3_rag.milvus import MilvusCollection, aembed_passages, embed_passages
+from qwen3_rag.milvus.collection import CollectionOptions
 
 
-class CollectionOptions(TypedDict, total=False):
+class StoreOptions(CollectionOptions, total=False):
     """How a collection is opened and, if it does not exist, created; see `qwen3_rag.milvus.MilvusCollection`."""
 
     uri: str | Path
-    token: str | None
-    db_name: str | None
-    metric: Literal["COSINE", "IP", "L2"]
-    consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
-    index: Mapping[str, Any] | None
-    sparse: Literal["auto", "bm25", "model"] | None
-    check_model: bool
-    timeout: float | None
 
 
 class MilvusStore(MilvusSearch):
@@ -74,7 +67,7 @@ class MilvusStore(MilvusSearch):
         self,
         embedding: Any,
         collection: str | MilvusCollection = "qwen3_rag",
-        **options: Unpack[CollectionOptions],
+        **options: Unpack[StoreOptions],
     ) -> None:
         self._embedding = as_embeddings(embedding)
         self._collection = _open(collection, options)
@@ -261,7 +254,7 @@ class MilvusStore(MilvusSearch):
         return {"embedder": self._embedding.embedder, "instruction": self._embedding.instruction}
 
 
-def _open(collection: str | MilvusCollection, options: CollectionOptions) -> MilvusCollection:
+def _open(collection: str | MilvusCollection, options: StoreOptions) -> MilvusCollection:
     if not isinstance(collection, MilvusCollection):
         return MilvusCollection(collection=collection, **options)
     if options:
@@ -272,8 +265,8 @@ def _open(collection: str | MilvusCollection, options: CollectionOptions) -> Mil
     return collection
 
 
-def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], CollectionOptions]:
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], StoreOptions]:
     """Parts other settings from the options of a collection."""
     settings = dict(options)
-    opened: Any = {name: settings.pop(name) for name in CollectionOptions.__annotations__ if name in settings}
+    opened: Any = {name: settings.pop(name) for name in StoreOptions.__optional_keys__ if name in settings}
     return settings, opened

@@ -23,7 +23,8 @@ from qwen3_rag.llama_index.first_stage import FirstStage, Options, Source, first
 from qwen3_rag.llama_index.postprocessors import Qwen3Rerank, RerankOptions
 from qwen3_rag.llama_index.texts import chunk_id, text_nodes
 from qwen3_rag.llama_index.tools import SearchTool
-from qwen3_rag.llama_index.vector_stores import CollectionOptions, MilvusStore
+from qwen3_rag.llama_index.vector_stores import MilvusStore
+from qwen3_rag.milvus.collection import CollectionOptions
 from qwen3_rag.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_RERANKER_MODEL
 from qwen3_rag.retrieval import Mode, allowed, check_names
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import llama_index.core.instrumentation as instrument
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -24,24 +24,12 @@ from qwen3_rag.llama_index.embeddings import Qwen3Embedding
 from qwen3_rag.llama_index.nodes import embedded_texts, to_node, to_passage, vectors
 from qwen3_rag.llama_index.queries import Search, deletion, of_document, refuse, selection
 from qwen3_rag.milvus import MilvusCollection, as_sparse_embedder
+from qwen3_rag.milvus.collection import CollectionOptions
 from qwen3_rag.types import SparseVector
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]
 
 DEFAULT_URI = "./milvus.db"
-
-
-class CollectionOptions(TypedDict, total=False):
-    """How a collection is opened and, if it does not exist, created; see `qwen3_rag.milvus.MilvusCollection`."""
-
-    token: str | None
-    db_name: str | None
-    metric: Literal["COSINE", "IP", "L2"]
-    consistency: Literal["Strong", "Bounded", "Session", "Eventually"]
-    index: Mapping[str, Any] | None
-    sparse: Literal["auto", "bm25", "model"] | None
-    check_model: bool
-    timeout: float | None
 
 
 class MilvusStore(BasePydanticVectorStore):

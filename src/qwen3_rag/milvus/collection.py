@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias, get_args
+from typing import Any, Final, Literal, Self, TypeAlias, TypedDict, get_args
 
 import numpy.typing as npt
 
@@ -17,13 +17,26 @@ from qwen3_rag.milvus.connection import Target
 from qwen3_rag.milvus.filters import AnyFilter
 from qwen3_rag.milvus.fusion import FusedHit, Weights
 from qwen3_rag.milvus.lifecycle import Settings
-from qwen3_rag.milvus.schema import SparseOption
+from qwen3_rag.milvus.schema import METRICS, Metric, SparseOption
 from qwen3_rag.milvus.session import Session
 from qwen3_rag.milvus.writing import CollectionWriter
 from qwen3_rag.types import Embedder, FloatArray, Hit, Passage, Truncation
 
-Metric: TypeAlias = Literal["COSINE", "IP", "L2"]
 Consistency: TypeAlias = Literal["Strong", "Bounded", "Session", "Eventually"]
+
+
+class CollectionOptions(TypedDict, total=False):
+    """How a collection is opened and, if it does not exist, created: the keywords of `MilvusCollection`."""
+
+    token: str | None
+    db_name: str | None
+    metric: Metric
+    consistency: Consistency
+    index: Mapping[str, Any] | None
+    sparse: SparseOption
+    check_model: bool
+    timeout: float | None
+
 
 DEFAULT_INDEX: Final[Mapping[str, Any]] = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}
 
@@ -89,7 +102,7 @@ class MilvusCollection(CollectionWriter):
             raise ConfigurationError(
                 f"collection name {collection!r}: use at most 255 letters, digits and underscores, and no digit first"
             )
-        check_choice("metric", metric, get_args(Metric))
+        check_choice("metric", metric, METRICS)
         check_choice("consistency", consistency, get_args(Consistency))
         if sparse is not None:
             check_choice("sparse", sparse, ("auto", "bm25", "model"))

@@ -173,20 +173,14 @@ def _own(key: str, columns: Columns) -> Place:
 
 
 def _in_column(column: Column) -> Place:
-    if column.kind == "other" or not _is_field_name(column.name):
+    name = column.name
+    if column.kind == "other" or not _is_field_name(name):
+        what = "type has no comparison" if column.kind == "other" else "name can't be said in an expression"
         raise FilterError(
-            f"filter on {column.name!r}: the collection keeps it in a column "
-            + (
-                "whose type has no comparison"
-                if column.kind == "other"
-                else "whose name can't be said in an expression"
-            )
-            + "; filter on another key"
+            f"filter on {name!r}: the collection keeps it in a column whose {what}; filter on another key"
         )
-    there, missing = (f"({column.name} is {word}null)" for word in ("not ", ""))
-    if not column.nullable:
-        return Place(column.name, column.name, True, False, column.kind, element=column.element)
-    return Place(column.name, column.name, there, missing, column.kind, element=column.element)
+    there, missing = (f"({name} is not null)", f"({name} is null)") if column.nullable else (True, False)
+    return Place(name, name, there, missing, column.kind, element=column.element)
 
 
 def _in_json(key: str, path: str, list_path: str | None) -> Place:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from qwen3_rag.errors import CollectionError
 from qwen3_rag.milvus.columns import DOC_ID, EMBEDDING, ID, OURS, SPARSE, TEXT, TEXT_BM25, Columns, type_name
@@ -21,8 +21,9 @@ SparseOption: TypeAlias = Literal["auto", "bm25", "model"] | None
 """Which leg is asked for: that of the collection or else BM25 where there is such, one of the two, or none."""
 SPARSE_METRICS: Final[Mapping[SparseLeg, str]] = {"bm25": "BM25", "model": "IP"}
 
-METRICS: Final = ("COSINE", "IP", "L2")
+Metric: TypeAlias = Literal["COSINE", "IP", "L2"]
 """How the vectors of a collection may be compared; ours by one of the first two."""
+METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 ID_BYTES: Final = 512
 TEXT_BYTES: Final = 65_535
 DYNAMIC_BYTES: Final = 65_536

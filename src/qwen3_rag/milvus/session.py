@@ -55,7 +55,7 @@ class Session:
         return replace(self)  # closed: it connects on its first use, as this one did
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        return replace(self)
+        return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.target.token is not None:
